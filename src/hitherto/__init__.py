@@ -1,0 +1,1 @@
+"""hitherto: deep learning for markets that uses only what was known until now."""

@@ -1,0 +1,1 @@
+"""The market: one step, the account, the simulation."""

@@ -1,0 +1,1 @@
+"""Numbers known at t: expressions, named sets, normalisation."""

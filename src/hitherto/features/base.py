@@ -1,0 +1,43 @@
+"""Features and the affine transform that is fused into the gather of windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Inputs of models.
+
+    values: (T, N, F) float32 (NaN = unknown), or int32 token ids (0 = padding). names: F names.
+    lookbacks: rows each feature reads, row t included. fields: market fields they need.
+    """
+
+    values: NDArray[np.float32] | NDArray[np.int32]
+    names: tuple[str, ...]
+    lookbacks: tuple[int, ...]
+    fields: tuple[str, ...] = ()
+
+    @property
+    def is_token(self) -> bool:
+        """True when the values are token ids, which no affine transform may touch."""
+        return np.issubdtype(self.values.dtype, np.integer)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """Row transform y = clip((x - shift) * scale, -limit, limit), each (F,) float32, fitted on train rows of a fold."""
+
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    limit: float = float("inf")
+
+    def apply(self, x: NDArray[np.float32]) -> None:
+        """Transform ``x`` (..., F) in place; NaN stays NaN."""
+        np.subtract(x, self.shift, out=x)
+        np.multiply(x, self.scale, out=x)
+        if np.isfinite(self.limit):
+            np.clip(x, -self.limit, self.limit, out=x)

@@ -1,0 +1,1 @@
+"""Forecasters, encoders and the glass box."""
