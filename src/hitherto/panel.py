@@ -96,6 +96,12 @@ class Panel:
         fields = {k: v[:stop].copy() for k, v in self.fields.items()}
         return dataclasses.replace(self, times=self.times[:stop], sessions=self.sessions[:stop], fields=fields, **cut)
 
+    def since(self, start: int) -> Panel:
+        """Return the panel without the rows before ``start``."""
+        cut = {m: getattr(self, m)[start:].copy() for m in MASKS}
+        fields = {k: v[start:].copy() for k, v in self.fields.items()}
+        return dataclasses.replace(self, times=self.times[start:], sessions=self.sessions[start:], fields=fields, **cut)
+
     def assets(self, index: NDArray[np.intp]) -> Panel:
         """Return the panel of the listings at ``index`` (in that order)."""
         cut = {m: getattr(self, m)[:, index].copy() for m in MASKS}
@@ -191,3 +197,31 @@ def from_bars(bars: Bars, universe: Mask | None = None) -> Panel:
         suspended=suspended, missing=listed & ~seen, universe=universe & listed, zone=bars.zone,
         adjustment=bars.adjustment, findings=bars.findings, notes=bars.notes,
     )  # fmt: skip
+
+
+def read_bars(
+    source: object, *, membership: object | None = None, calendar: str = "from_data", zone: str | None = None,
+    close: str | None = None, adjustment: str = "auto", columns: Mapping[str, str] | None = None,
+    start: object | None = None, end: object | None = None,
+) -> Panel:  # fmt: skip
+    """Read OHLCV bars into a Panel.
+
+    source: a CSV or Parquet file, a folder of them, "sample:NAME" for embedded data, or a frame (pandas, polars,
+    Arrow), long (date, symbol, ...) or wide (dates x symbols, closes). membership: a table of (symbol, start, end)
+    spans that limits the universe by date. Errors: DataError naming file, row, column and cure.
+    """
+    from hitherto.market import bars as reader
+    from hitherto.market import membership as members
+    from hitherto.market import sample
+
+    if isinstance(source, str) and source.startswith("sample:"):
+        bars = sample.load(source.removeprefix("sample:"))
+    else:
+        given = {"zone": zone, "close": close, "columns": columns, "start": start, "end": end}
+        options = {k: v for k, v in given.items() if v is not None}
+        bars = reader.read(source, calendar=calendar, adjustment=adjustment, **options)  # type: ignore[arg-type]
+    if membership is None:
+        return from_bars(bars)
+    mask, report = members.mask(members.read(membership), bars.sessions, bars.symbols)  # type: ignore[arg-type]
+    panel = from_bars(bars, mask)
+    return panel.replace(notes={**panel.notes, "membership": str(report)})

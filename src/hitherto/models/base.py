@@ -63,9 +63,20 @@ class Fitted(Protocol):
 class Forecaster(Protocol):
     """Learns from train windows, may stop by validation windows. ``unit``: what one prediction may look at."""
 
-    name: str
-    unit: Unit
-    lookback: int
+    @property
+    def name(self) -> str:
+        """Name in tables, unique in a study."""
+        ...
+
+    @property
+    def unit(self) -> Unit:
+        """What one prediction may look at."""
+        ...
+
+    @property
+    def lookback(self) -> int:
+        """Rows of a window, row t included."""
+        ...
 
     def fit(self, train: Windows, valid: Windows, *, rng: Stream, context: Context) -> Fitted:
         """Fit on ``train``; ``valid`` serves early stopping only."""
@@ -84,9 +95,20 @@ class FittedEncoder(Protocol):
 class Encoder(Protocol):
     """Learns without labels from float or token windows: autoencoder, vocabulary, text."""
 
-    name: str
-    unit: Unit
-    lookback: int
+    @property
+    def name(self) -> str:
+        """Name in tables, unique in a study."""
+        ...
+
+    @property
+    def unit(self) -> Unit:
+        """What one prediction may look at."""
+        ...
+
+    @property
+    def lookback(self) -> int:
+        """Rows of a window, row t included."""
+        ...
 
     def fit(self, train: Windows, *, rng: Stream, context: Context) -> FittedEncoder:
         """Fit on the train windows of one fold."""

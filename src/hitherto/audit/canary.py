@@ -1,0 +1,146 @@
+"""Canaries: leaks of shrinking size, planted into the user's own pipeline, which the same probes must catch.
+
+A planted leak rides as one more column beside a real one, host(t) + strength x scale(host) x (return from t to t +
+reach), so that it passes through the same panels, cuts, tolerances and comparisons at no further evaluation of the
+target. ``PlantedInput`` goes further: it plants the leak into the prices that the target reads, so that the pipeline
+itself carries it; that costs its own evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hitherto.audit.probes import scale
+from hitherto.audit.target import Target, Unit, columns
+from hitherto.audit.verdict import CanaryResult, ProbeResult
+from hitherto.panel import PRICES, Panel
+from hitherto.seeds import Stream
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A leak of ``reach`` bars, ``strength`` in units of the host column's scale, in a ``share`` of the cells."""
+
+    reach: int = 1
+    strength: float = 1.0
+    share: float = 1.0
+
+    @property
+    def essential(self) -> bool:
+        """The plain one-bar leak: when it escapes, the audit is blind."""
+        return (self.reach, self.strength, self.share) == (1, 1.0, 1.0)
+
+    def __str__(self) -> str:
+        where = "" if self.share == 1 else f" in {self.share:.0%} of the cells"
+        return f"reach +{self.reach} at {self.strength:g} of scale{where}"
+
+
+LADDER = (
+    Leak(20), Leak(5), Leak(1), Leak(1, 1e-2), Leak(1, 1e-4), Leak(1, 1e-6), Leak(1, 1e-9), Leak(1, 1e-12),
+    Leak(1, 1.0, 0.3), Leak(1, 1.0, 0.1), Leak(1, 1.0, 0.03), Leak(1, 1.0, 0.01),
+)  # fmt: skip
+WHOLE_SAMPLE = "canary: scaled over all rows"
+
+
+class Planted:
+    """A target with the ladder of leaks as further columns; the first panel it runs on must be the unchanged one."""
+
+    def __init__(self, inner: Target, rng: Stream, leaks: Iterable[Leak] = LADDER, whole_sample: bool = False) -> None:
+        self.inner = inner
+        self.name, self.exact = inner.name, inner.exact
+        self.unit: Unit = inner.unit
+        self.shape_rtol = float(getattr(inner, "shape_rtol", 0.0))
+        self.leaks = {f"canary: {leak}": leak for leak in leaks}
+        self.whole_sample = whole_sample
+        self.planted = frozenset([*self.leaks, *([WHOLE_SAMPLE] if whole_sample else [])])
+        self._rng = rng
+        self._fixed: tuple[str, float, float, float] | None = None
+        self._shares: dict[float, NDArray[np.bool_]] = {}
+
+    @property
+    def host(self) -> str | None:
+        """The real column beside which the leaks are planted; None before the first run."""
+        return None if self._fixed is None else self._fixed[0]
+
+    def run(self, panel: Panel, /) -> dict[str, NDArray[Any]]:
+        """Return the real columns and the planted ones."""
+        out = columns(self.inner.run(panel), panel, self.name)
+        if not out:
+            return out
+        if self._fixed is None:
+            host = max(out, key=lambda n: int(np.isfinite(out[n]).sum()))
+            spread = scale(future_return(panel, 1))
+            self._fixed = (host, scale(out[host]), spread, volatility(panel))
+            draw = self._rng.numpy("shares")
+            shares = sorted({leak.share for leak in self.leaks.values()} - {1.0})
+            self._shares = {s: draw.random(panel.shape) < s for s in shares}
+        host, size, spread, usual = self._fixed
+        values = out[host]
+        ahead = {r: np.nan_to_num(future_return(panel, r) * (size / spread)) for r in {x.reach for x in self.leaks.values()}}
+        planted = {}
+        for name, leak in self.leaks.items():
+            part = leak.strength * ahead[leak.reach]
+            if leak.share < 1:
+                part = part * self._shares[leak.share][: panel.shape[0], : panel.shape[1]]
+            planted[name] = (values + part).astype(values.dtype, copy=False)
+        if self.whole_sample:
+            planted[WHOLE_SAMPLE] = (values + size * (volatility(panel) / usual - 1.0)).astype(values.dtype)
+        return {**out, **planted}
+
+
+class PlantedInput:
+    """A target that is fed prices which already know a share of the return ``reach`` bars ahead."""
+
+    def __init__(self, inner: Target, reach: int = 1, strength: float = 1.0) -> None:
+        self.inner = inner
+        self.name, self.unit, self.exact = inner.name, inner.unit, inner.exact
+        self.shape_rtol = float(getattr(inner, "shape_rtol", 0.0))
+        self.reach, self.strength = reach, strength
+
+    def run(self, panel: Panel, /) -> dict[str, NDArray[Any]]:
+        """Return the columns of the target on the leaking prices."""
+        ahead = 1.0 + self.strength * np.nan_to_num(future_return(panel, self.reach))
+        fields = {k: v * ahead if k in PRICES else v for k, v in panel.fields.items()}
+        return columns(self.inner.run(panel.replace(fields=fields)), panel, self.name)
+
+
+def future_return(panel: Panel, reach: int) -> NDArray[np.float64]:
+    """Return (T, N) float64: the lead price's return from t to t + reach; NaN where either end is unknown."""
+    values = panel.view("close" if "close" in panel.fields else next(iter(panel.fields)))
+    out = np.full(values.shape, np.nan)
+    if 0 < reach < len(values):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r = values[reach:] / values[:-reach] - 1.0
+        out[:-reach] = np.where(np.isfinite(r), r, np.nan)
+    return out
+
+
+def volatility(panel: Panel) -> float:
+    """Return the standard deviation of all one-bar returns of the panel: a whole-sample statistic."""
+    return scale(future_return(panel, 1))
+
+
+def read(target: Planted, results: Iterable[ProbeResult]) -> tuple[CanaryResult, ...]:
+    """Return for each planted leak, largest first, whether one of these results caught it.
+
+    Nothing when the host column leaks by itself: what moves there proves nothing about the planted part.
+    """
+    out = []
+    results = list(results)
+    if target.host is None or any(r.hits.get(target.host, (0, 0))[0] > 0 for r in results):
+        return ()
+    names: list[tuple[str, str, bool, tuple[float, float] | None]] = [
+        (n, str(leak), leak.essential, (leak.strength, leak.share)) for n, leak in target.leaks.items()
+    ]
+    if target.whole_sample:
+        names.append((WHOLE_SAMPLE, "a scale over all rows", True, None))
+    for name, words, essential, size in names:
+        by = tuple(r.probe for r in results if r.hits.get(name, (0, 0))[0] > 0 and r.probe != "P0")
+        best = max((r.hits[name] for r in results if name in r.hits and r.probe != "P0"), default=(0, 0))
+        out.append(CanaryResult(target.name, words, bool(by), by, essential, best, size))
+    return tuple(out)

@@ -1,0 +1,64 @@
+"""P1: right-truncation. Nothing at or before the cut may move when the panel simply ends there.
+
+The only probe that sees a dependence on the number of rows, on the masks of the future, or on a vendor's re-adjustment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hitherto.audit.probes import Evidence, attempt, earliest, past_changes, since, tolerances
+from hitherto.audit.target import Counted, Target, counted
+from hitherto.audit.verdict import Finding, ProbeResult, date, place
+from hitherto.panel import Panel
+from hitherto.seeds import Stream
+
+
+def probe(
+    target: Target | Counted, panel: Panel, cuts: NDArray[np.integer], rng: Stream | None = None, *,
+    noise: Mapping[str, float] | None = None,
+) -> ProbeResult:  # fmt: skip
+    """Compare ``target`` on ``panel.rows(c + 1)`` with the whole panel, for every cut c of ``cuts`` (C,).
+
+    Findings are of class L32 (length, masks); run.py prefers P2's finding for a column that both caught. Tolerance:
+    none for exact targets but their ``shape_rtol``, else 1e-5 of a column's scale (matrix products change with the
+    shape).
+    """
+    begun = time.perf_counter()
+    target = counted(target)
+    base = target.run(panel)
+    allowed = tolerances(target, base, noise or {}, same_shape=False)
+    hit: dict[str, int] = dict.fromkeys(base, 0)
+    seen: dict[str, Evidence] = {}
+    tried, broken = 0, ""
+    for cut in sorted(int(c) for c in np.unique(cuts)):
+        cutpanel = panel.rows(cut + 1)
+        short, error = attempt(target, cutpanel)
+        if error:
+            broken = f"cut {date(panel, cut)}: {error}"
+            continue
+        tried += 1
+        last = np.full(panel.shape[1], cut)
+        for name, old in base.items():
+            if name not in short:
+                broken = f"cut {date(panel, cut)}: column '{name}' is gone"
+                continue
+            changed = past_changes(old[: cut + 1], short[name], last, allowed[name])
+            if changed.any():
+                hit[name] += 1
+                seen.setdefault(name, earliest(changed, old, short[name]))
+    findings = tuple(
+        Finding("L32", place(target.name, name), "P1", hit[name], tried, first=date(panel, e.row), old=e.old, new=e.new,
+                note="changes when the panel ends at the cut")
+        for name, e in seen.items() if name not in target.planted
+    )  # fmt: skip
+    status = "LEAK" if findings else "ok" if tried and not broken else "cannot tell"
+    most = max((hit[n] for n in hit if n not in target.planted), default=0)
+    return ProbeResult(
+        "P1", target.name, f"the panel ends at {tried} cuts", status, broken, (most, tried), findings,
+        {n: (h, tried) for n, h in hit.items()}, seconds=since(begun),
+    )  # fmt: skip

@@ -1,0 +1,266 @@
+"""Run an audit: every probe that applies to what was given, one report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hitherto.audit import adapters, canary, cuts
+from hitherto.audit.probes import determinism, intervals, neighbours, refit, rewriting, truncation
+from hitherto.audit.target import AuditPlan, Counted, FunctionTarget, Level, Target, Unit
+from hitherto.audit.verdict import AuditReport, CanaryResult, Finding, ProbeResult
+from hitherto.errors import ConfigError, HithertoError
+from hitherto.panel import Panel
+from hitherto.seeds import Stream
+
+QUICK_LIMIT = (50, 600)
+ALWAYS_OPEN = (
+    "P5 gradients", "P6 vintages", "P7 metamorphic data", "P8 null worlds", "P9 fill delay",
+    "P11 test reads and trials", "P12 files, network and clock", "P13 warm-up length",
+    "survivorship of the listings given", "leaks through future masks, beyond what truncation sees",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many: own cuts of listings in all, common cuts, truncations (asset, date), refits, samples alone."""
+
+    asset: int
+    date: int
+    truncations: tuple[int, int]
+    refits: int
+    alone: int
+    through_input: bool
+
+
+# Quick, per-asset, 24 listings or more: base + repeat + independence + 3 rewritings + 2 truncations = 8 evaluations.
+EFFORT: dict[Level, Effort] = {
+    "quick": Effort(24, 6, (2, 4), 1, 12, False),
+    "full": Effort(200, 24, (8, 24), 3, 48, True),
+}
+
+
+@dataclass
+class _Collected:
+    """What the probes brought in so far."""
+
+    results: list[ProbeResult] = field(default_factory=list)
+    canaries: list[CanaryResult] = field(default_factory=list)
+    noise: dict[str, float] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    evaluations: int = 0
+
+
+def audit(
+    target: Any, panel: Panel | None = None, *, level: Level | None = None, unit: Unit | None = None,
+    gets: adapters.Gets = "symbol", exact: bool = True, build: Callable[[Panel, dict[str, str]], Any] | None = None,
+    seed: int = 0,
+) -> AuditReport:  # fmt: skip
+    """Try to make ``target`` betray that it uses the future, and report what was tried.
+
+    target: a Study (anything with ``audit_targets()``), an AuditPlan, a Target, a function of a pandas frame or panel
+    (``gets``, ``unit`` and ``exact`` as in adapters.from_function), or the text of an expression (``build``:
+    ``hitherto.build_features``). panel: the data to try it on; None: a made-up one. level: "quick" cuts a large panel
+    down to 50 listings x 600 rows and takes few cuts, "full" does neither. The same seed gives the same verdict.
+
+    Errors: ConfigError when the target cannot run on the unchanged panel. exit_code of the report: 0 nothing caught, 1
+    leak, 5 the planted one-bar leak escaped.
+    """
+    begun = time.perf_counter()
+    plan = as_plan(target, panel, level=level, unit=unit, gets=gets, exact=exact, build=build)
+    if plan.level not in EFFORT:
+        raise ConfigError(f"audit: level must be 'quick' or 'full', got {plan.level!r}")
+    rng = Stream(seed, "audit")
+    effort = EFFORT[plan.level]
+    got = _Collected()
+    T, N = whole = plan.panel.shape
+    last = plan.span[1] if plan.span else T - 1
+    limit = plan.limit or (QUICK_LIMIT if plan.level == "quick" else (N, T))
+    small, first = cuts.cut_down(plan.panel, limit, last, rng)
+    span = None if plan.span is None else (max(0, plan.span[0] - first), plan.span[1] - first)
+    for one in plan.targets:
+        _target(one, small, span, effort, rng.child(one.name), got)
+    for predictor in plan.predictors:
+        got.results.append(neighbours.probe(predictor, rng, effort.alone))
+    if plan.label is not None and plan.folds:
+        got.results.append(intervals.probe(plan.folds, plan.label, plan.lookback, [p.windows for p in plan.predictors]))
+    _refit(plan, effort, rng.child("refit"), got)
+    _missing(plan, got)
+    scope = (
+        f"{len(plan.targets)} target{'s' * (len(plan.targets) != 1)}, {small.shape[0]} bars x {small.shape[1]} listings"
+    )
+    if small.shape != whole:
+        scope += f" of {T} x {N}"
+    return AuditReport(
+        tuple(got.results), _findings(got.results), tuple(got.canaries), got.noise,
+        (*got.missing, *plan.notes, *ALWAYS_OPEN), scope, got.evaluations, time.perf_counter() - begun,
+    )  # fmt: skip
+
+
+def as_plan(
+    target: Any, panel: Panel | None, *, level: Level | None = None, unit: Unit | None = None,
+    gets: adapters.Gets = "symbol", exact: bool = True, build: Callable[[Panel, dict[str, str]], Any] | None = None,
+) -> AuditPlan:  # fmt: skip
+    """Return what is to be tried for anything that ``audit`` accepts."""
+    if hasattr(target, "audit_targets"):
+        target = target.audit_targets()
+    if isinstance(target, AuditPlan):
+        return target if level is None else dataclasses.replace(target, level=level)
+    if isinstance(target, str):
+        if build is None:
+            raise ConfigError(
+                f"audit: '{target}' is an expression; say what computes it: "
+                "audit(text, panel, build=hitherto.build_features)"
+            )
+        one: Target = adapters.from_text(target, build)
+    elif hasattr(target, "run") and hasattr(target, "unit") and hasattr(target, "name"):
+        one = target
+    elif callable(target):
+        one = adapters.from_function(target, gets, unit, exact)
+    else:
+        raise ConfigError(
+            f"audit: {type(target).__name__} is neither a study, a target, a function nor an expression; "
+            "pass f(frame) -> Series or an object with audit_targets()"
+        )
+    if unit is not None and one.unit != unit:
+        one = FunctionTarget(one.name, one.run, unit, one.exact, float(getattr(one, "shape_rtol", 0.0)))
+    made = adapters.made_up_panel() if panel is None else panel
+    notes = ("anything on real data: the panel was made up",) if panel is None else ()
+    return AuditPlan(made, (one,), level=level or "quick", notes=notes)
+
+
+def _target(
+    one: Target, panel: Panel, span: tuple[int, int] | None, effort: Effort, rng: Stream, got: _Collected
+) -> None:
+    """P0, P1 and P2 on one target, with the ladder of planted leaks in it."""
+    planted = canary.Planted(one, rng)
+    target = Counted(planted)
+    base = _first(target, panel)
+    live = np.zeros(panel.shape, bool)
+    for name, values in base.items():
+        if name not in target.planted:
+            live |= np.isfinite(values)
+    ok = cuts.allowed(panel, live, span)
+    if not ok.any():
+        got.results.append(
+            ProbeResult("P2", one.name, "nothing", "cannot tell", "it gives no number before the last bar")
+        )
+        return
+    p0 = determinism.probe(target, panel, None, None)
+    got.noise[one.name] = max((v for n, v in p0.noise.items() if n not in target.planted), default=0.0)
+    noise, note = dict(p0.noise), ""
+    if target.unit == "asset" and not rewriting.independent(target, panel, rng, noise):
+        target.unit, note = "date", "its listings are not independent: cut together"
+    p1, p2 = _cutting(target, panel, ok, effort, rng, noise)
+    if p2.dependent and target.unit == "asset":
+        target.unit, note = "date", "its listings are not independent: cut together"
+        p1, p2 = _cutting(target, panel, ok, effort, rng, noise)
+    if note:
+        p2 = dataclasses.replace(p2, detail="; ".join(d for d in (p2.detail, note) if d))
+    got.results += [p0, p1, p2]
+    got.canaries += canary.read(planted, [p1, p2])
+    if effort.through_input and p2.status == "ok":
+        got.canaries.append(_through_input(target, one, panel, ok, effort, rng, noise))
+    got.evaluations += target.evaluations
+
+
+def _through_input(
+    audited: Counted, one: Target, panel: Panel, ok: np.ndarray, effort: Effort, rng: Stream, noise: dict[str, float]
+) -> CanaryResult:
+    """P2 on the target fed with prices that know the next bar: the pipeline itself must carry the leak to a number.
+
+    Not essential: a target that reads no price cannot carry it.
+    """
+    fed = Counted(canary.PlantedInput(one), audited.unit)
+    own = _own_cuts(fed, panel, ok, effort, rng)
+    seen = rewriting.probe(fed, panel, own, rng, noise=noise, kinds=("walk",), investigate=False)
+    caught = seen.status == "LEAK"
+    words = "reach +1 in the prices it reads"
+    return CanaryResult(one.name, words, caught, ("P2",) if caught else (), False, seen.cuts)
+
+
+def _own_cuts(target: Counted, panel: Panel, ok: np.ndarray, effort: Effort, rng: Stream) -> np.ndarray:
+    """(R, N) for a per-asset target, (C,) for one that looks at the cross-section."""
+    if target.unit == "date":
+        return cuts.common(panel, ok, effort.date, rng)
+    listings = max(1, int(ok.any(axis=0).sum()))
+    return cuts.each(panel, ok, max(1, -(-effort.asset // listings)), rng)
+
+
+def _cutting(
+    target: Counted, panel: Panel, ok: np.ndarray, effort: Effort, rng: Stream, noise: dict[str, float]
+) -> tuple[ProbeResult, ProbeResult]:
+    """P1 and P2 at cuts that suit the target's unit."""
+    own = _own_cuts(target, panel, ok, effort, rng)
+    ends = cuts.common(panel, ok, effort.truncations[0 if target.unit == "asset" else 1], rng.child("ends"))
+    return (
+        truncation.probe(target, panel, ends, rng, noise=noise),
+        rewriting.probe(target, panel, own, rng, noise=noise),
+    )
+
+
+def _first(target: Counted, panel: Panel) -> dict[str, np.ndarray]:
+    """Evaluate on the unchanged panel; a target that cannot even do that is an error of the caller."""
+    try:
+        return target.run(panel)
+    except HithertoError:
+        raise
+    except Exception as e:
+        raise ConfigError(
+            f"audit: {target.name} raised {type(e).__name__} on the unchanged panel: {e}; make it run there first"
+        ) from e
+
+
+def _refit(plan: AuditPlan, effort: Effort, rng: Stream, got: _Collected) -> None:
+    """P3 with its canaries, on the reduced study that the plan gives."""
+    if plan.refit is None:
+        got.missing.append("P3 refit: weights fitted on later rows (no refit target was given)")
+        return
+    panel = plan.refit_panel or plan.panel
+    planted = canary.Planted(plan.refit, rng, (), whole_sample=True)
+    target = Counted(planted)
+    base = _first(target, panel)
+    given = np.flatnonzero(np.logical_or.reduce([np.isfinite(v).any(axis=1) for v in base.values()]))
+    first, last = plan.refit_span or ((int(given[0]), int(given[-1])) if len(given) else (0, 0))
+    last = min(last, panel.shape[0] - 2)
+    if not len(given) or last < first:
+        got.results.append(
+            ProbeResult("P3", target.name, "nothing", "cannot tell", "the refit gives no number before the last bar")
+        )
+        return
+    rows = np.unique(np.linspace(first, last, effort.refits + 1).astype(int)[: effort.refits])
+    again = determinism.probe(target, panel, None, None)
+    got.noise[target.name] = max((v for n, v in again.noise.items() if n not in target.planted), default=0.0)
+    got.results.append(dataclasses.replace(again, tried="two equal fits"))
+    p3 = refit.probe(target, panel, rows, rng, noise=again.noise)
+    got.results.append(p3)
+    got.canaries += canary.read(planted, [p3])
+    got.evaluations += target.evaluations
+    if plan.refit_planted is not None:
+        known = Counted(plan.refit_planted)
+        seen = refit.probe(known, panel, rows, rng)
+        caught = seen.status == "LEAK"
+        got.canaries.append(
+            CanaryResult(target.name, plan.refit_planted.name, caught, ("P3",) if caught else (), True, seen.cuts)
+        )
+        got.evaluations += known.evaluations
+
+
+def _missing(plan: AuditPlan, got: _Collected) -> None:
+    if not plan.predictors:
+        got.missing.append("P4 batch neighbours (no predictor was given)")
+    if plan.label is None or not plan.folds:
+        got.missing.append("P10 intervals (no folds and label were given)")
+    if not plan.targets:
+        got.missing.append("P0, P1, P2 (no target was given)")
+
+
+def _findings(results: list[ProbeResult]) -> tuple[Finding, ...]:
+    """All findings, by probe; a column that P2 caught is not repeated for P1, which knows less about it."""
+    by_rewriting = {f.where for r in results if r.probe == "P2" for f in r.findings}
+    return tuple(f for r in results for f in r.findings if not (f.probe == "P1" and f.where in by_rewriting))

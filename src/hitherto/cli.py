@@ -1,0 +1,110 @@
+"""The command line: verbs, no logic."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hitherto.errors import HithertoError
+
+# Idle OpenMP workers that spin make a small LSTM many times slower on a busy machine; set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+app = typer.Typer(
+    help="Deep learning for markets that uses only what was known until now.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder (default: hitherto-runs/NAME-TIME).")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c (may be repeated).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+@app.command()
+def demo(out: Out = None, assignments: Set = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Run the demo study on the embedded real prices: table, audit and report."""
+    from hitherto.demo import STUDY
+
+    _run(STUDY, out, assignments, resume=False, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def run(
+    study: Path, out: Out = None, assignments: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up an interrupted run in --out.")] = False,
+    quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Run a study file on your own bars: forecasts, books, audit and report in one folder."""
+    _run(study, out, assignments, resume=resume, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def audit(study: Path, assignments: Set = None, as_json: Json = False) -> None:
+    """Try to catch a study using the future. Exit code 0 nothing caught, 1 leak, 5 cannot tell."""
+    import hitherto
+
+    report = hitherto.audit(hitherto.Study.load(study, assignments))
+    _print(report.to_json() if as_json else report.to_text())
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show versions, threads, device, kernels and extras; measure one LSTM step; advise."""
+    from hitherto.doctor import examine
+
+    _print(examine().to_json() if as_json else examine().to_text())
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    import hitherto
+
+    _print(hitherto.__version__)
+
+
+def _run(
+    study: Path, out: Path | None, assignments: list[str] | None, *, resume: bool, quiet: bool, as_json: bool
+) -> None:
+    from hitherto.study import Study
+
+    if resume and out is None:
+        from hitherto.errors import ConfigError
+
+        raise ConfigError("--resume needs --out, the folder of the interrupted run")
+    result = Study.load(study, assignments).run(out, resume=resume, progress="off" if quiet else "auto")
+    _print(result.to_json() if as_json else result.summary())
+    raise typer.Exit(result.audit.exit_code if result.audit is not None else 0)
+
+
+def _print(text: str) -> None:
+    # A symbol or path may hold characters the terminal cannot show, or control codes that would drive it.
+    clean = "".join(c if c in "\n\t" or c.isprintable() else "?" for c in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(clean.encode(encoding, "replace").decode(encoding) + "\n")
+
+
+def main() -> None:
+    """Run the command line; a wrong input ends in one line on stderr and the exit code of its kind."""
+    try:
+        app(standalone_mode=True)
+    except HithertoError as e:
+        raise SystemExit(_fail(str(e), e.exit_code)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(_fail("interrupted; go on with --resume", 130)) from None
+    except MemoryError:
+        raise SystemExit(_fail("out of memory; use fewer symbols or a shorter span", 4)) from None
+
+
+def _fail(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write("hitherto: " + "".join(c if c.isprintable() else "?" for c in line) + "\n")
+    return code
+
+

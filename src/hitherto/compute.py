@@ -1,0 +1,162 @@
+"""Device and threads: probe what is there, choose, record it beside the results.
+
+Small recurrent nets are trained by whole worker threads (one piece of a batch each) and not by OpenMP inside each
+operation: OpenMP workers meet at a barrier per time step, and spin there when the machine is busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import metadata
+from typing import Any, TypeVar
+
+from hitherto.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+PACKAGES = ("numpy", "scipy", "polars", "pyarrow", "pandas", "numba", "torch", "safetensors", "scikit-learn")
+
+
+def set_omp_passive() -> None:
+    """Let idle OpenMP workers sleep instead of spin, unless the user chose; call before torch is first imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_threads(threads: int | str = "auto") -> int:
+    """Return the worker threads to use: ``"auto"`` is every core up to 8 (a batch has about eight pieces)."""
+    if threads == "auto":
+        return min(cores(), 8)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ConfigError(f"threads must be 'auto' or a whole number >= 1, got {threads!r}")
+    return threads
+
+
+def choose_device(device: str = "auto") -> str:
+    """Return the torch device: ``"auto"`` is cuda, then mps, then cpu; one that is absent raises ConfigError."""
+    import torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if present[name])
+    if not present.get(device.split(":")[0], False):
+        here = ", ".join(name for name, there in present.items() if there)
+        raise ConfigError(f'device {device!r} was asked for; here there is {here}. Use device = "auto".')
+    return device
+
+
+class Workers:
+    """A context of ``threads`` threads, each running torch single-threaded; torch's own setting returns at the end.
+
+    The work is cut the same way whatever the number of threads and results are collected in order, so that the
+    number of threads changes the speed and no bit of the results.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = choose_threads(threads)
+        self._pool: ThreadPoolExecutor | None = None
+        self._before = 0
+
+    def __enter__(self) -> Workers:
+        import torch
+
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        if self.threads > 1:  # a new thread has its own OpenMP setting
+            self._pool = ThreadPoolExecutor(self.threads, "hitherto", torch.set_num_threads, (1,))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+        torch.set_num_threads(self._before)
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Start ``function`` on every item now (with one thread: as the results are asked for); yield in order."""
+        if self._pool is None:
+            return map(function, items)
+        return _results([self._pool.submit(function, item) for item in items])
+
+
+def _results(futures: list[Future[Result]]) -> Iterator[Result]:
+    for future in futures:
+        yield future.result()
+
+
+def measure_lstm_step(
+    threads: int, *, hidden: int = 64, lookback: int = 30, width: int = 20, batch: int = 512
+) -> float:
+    """Return the median milliseconds of one LSTM training step (forward, backward, update) on ``threads`` workers."""
+    import torch
+
+    rng = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):  # torch draws the first weights from its global state
+        lstm = torch.nn.LSTM(width, hidden)
+    parameters = list(lstm.parameters())
+    with torch.no_grad():
+        for p in parameters:
+            p.uniform_(-0.1, 0.1, generator=rng)
+    x = torch.randn(lookback, batch, width, generator=rng)
+
+    def gradient(piece: Any) -> Any:
+        return torch.autograd.grad(lstm(piece)[0][-1].square().sum() / batch, parameters)
+
+    with torch.enable_grad(), Workers(threads) as workers:
+        taken = []
+        for _ in range(9):
+            begin = time.perf_counter()
+            parts = list(workers.map(gradient, x.split(128, dim=1)))
+            with torch.no_grad():
+                for p, *pieces in zip(parameters, *parts, strict=True):
+                    p -= 1e-3 * torch.stack(pieces).sum(0)
+            taken.append(time.perf_counter() - begin)
+    return statistics.median(taken[2:]) * 1e3
+
+
+def probe() -> dict[str, Any]:
+    """Return what this machine offers: device, cores, threads chosen by "auto", processor capability, OpenMP wait."""
+    import torch
+
+    return {
+        "device": choose_device("auto"),
+        "cores": cores(),
+        "threads": choose_threads("auto"),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "mkldnn": torch.backends.mkldnn.is_available(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set"),
+    }
+
+
+def record(device: str = "cpu", threads: int = 1) -> dict[str, Any]:
+    """Return what a run notes so that its bits can be repeated: versions, platform, device and threads."""
+    versions = {"python": platform.python_version()}
+    for name in ("hitherto", *PACKAGES, "lightgbm", "plotly"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    capability = sys.modules["torch"].backends.cpu.get_cpu_capability() if "torch" in sys.modules else "not asked"
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_capability": capability,
+        "device": device,
+        "threads": threads,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set"),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "not set"),
+    }

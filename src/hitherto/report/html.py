@@ -1,0 +1,222 @@
+"""One HTML file from a ReportContent: no request leaves it, nothing in it moves, and text from data stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hitherto.errors import ConfigError
+from hitherto.files import write_atomic
+from hitherto.report import figures, findings, tables
+from hitherto.report.content import ReportContent
+from hitherto.report.words import clean, say, typeset
+
+if TYPE_CHECKING:
+    from hitherto.report.figures import Chart
+
+LARGEST = 7_000_000  # bytes; what a mail server and a phone still take
+SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("equity", ("equity", "drawdown", "hindsight")),
+    ("ic", ("ic",)),
+    ("ladder", ("ladder",)),
+    ("example", ("example", "gates")),
+    ("weights", ("weights",)),
+    ("costs", ("costs", "cost_years")),
+)
+
+
+def render(content: ReportContent) -> str:
+    """Return the whole page as one string of HTML.
+
+    The page asks for nothing outside itself: plotly's script, the style and the data are inside, and a content
+    security policy that names the scripts by hash refuses everything else. Text from data is escaped in the markup, in
+    the embedded JSON and in chart labels. The same content gives the same string. Raises ConfigError when the page
+    exceeds 7 MB.
+    """
+    charts = figures.charts(content)
+    scripts = (_plotly(), _own("boot.js"))
+    page = _environment().from_string(_own("template.html.j2")).render(
+        content=content,
+        t=lambda key, **values: say(content.language, key, **values),
+        typeset=typeset,
+        policy=_policy(scripts),
+        style=_safe(_own("style.css")),
+        scripts=[_safe(s) for s in scripts],
+        data=_safe(embed({name: _specification(chart) for name, chart in charts.items()})),
+        charts=charts,
+        **_parts(content, charts),
+    )  # fmt: skip
+    size = len(page.encode())
+    if size > LARGEST:
+        raise ConfigError(
+            f"report: the page is {size / 1e6:.1f} MB, the limit is {LARGEST / 1e6:.0f} MB; "
+            "shorten the settings, the data card or the finding lists"
+        )
+    return page
+
+
+def write(content: ReportContent, path: str | os.PathLike[str]) -> Path:
+    """Write the page to ``path`` whole or not at all and return the path; folders are made. Raises HithertoError."""
+    page, target = render(content).encode(), Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(target, page)
+    return target
+
+
+def embed(data: object) -> str:
+    """JSON that is safe inside a script element: <, >, & and the two line separators are written as escapes."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def plain_summary(content: ReportContent) -> str:
+    """The top of the report as plain text for a terminal: verdict, warnings, five figures, what was tried, the ladder.
+
+    Columns line up with wide Chinese characters; control characters of foreign text are replaced, so that no name can
+    move the cursor or colour the screen.
+    """
+    lang = content.language
+    sentence, stop = findings.audit(content.audit, lang)
+    lines = [content.title, "", *([f"! {sentence}", ""] if stop else []), content.verdict.headline]
+    if content.verdict.headline_zh and content.verdict.headline_zh != content.verdict.headline:
+        lines.append(content.verdict.headline_zh)
+    lines += [f"! {flag}" for flag in content.flags]
+    if content.key_figures:
+        lines += [
+            "",
+            *_columns([(k.label, typeset(k.value), typeset(k.interval)) for k in content.key_figures], words=1),
+        ]
+    lines += ["", sentence] if not stop else []
+    if content.audit is not None:
+        rows = [(r.probe, say(lang, f"r_{r.result}"), r.detail or r.tried) for r in content.audit.rows]
+        lines += _columns(rows, words=3)
+        if content.audit.smallest:
+            lines.append(f"{say(lang, 'a_smallest')}: {content.audit.smallest}")
+        if content.audit.not_assessed:
+            lines.append(f"{say(lang, 'a_not')}: {', '.join(content.audit.not_assessed)}")
+    if content.ladder is not None and content.ladder.rows:
+        table = tables.ladder(content.ladder, lang)
+        body = [tuple(f"{c.text} {c.under}".strip() for c in row.cells) for row in table.rows]
+        lines += ["", *_columns([table.head, *body], words=1)]
+    return "\n".join(clean(line).replace("\n", " ").replace("\t", " ").rstrip() for line in lines) + "\n"
+
+
+def _columns(rows: list[tuple[str, ...]], words: int) -> list[str]:
+    """Rows padded to common widths; the first ``words`` columns set left, the others right."""
+    if not rows:
+        return []
+    rows = [tuple(clean(c).replace("\n", " ") for c in row) for row in rows]
+    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        pads = [" " * (w - _width(c)) for c, w in zip(row, widths, strict=True)]
+        lines.append("  ".join(c + p if i < words else p + c for i, (c, p) in enumerate(zip(row, pads, strict=True))))
+    return lines
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal gives to the text."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )  # fmt: skip
+
+
+def _parts(content: ReportContent, charts: Mapping[str, Chart]) -> dict[str, Any]:
+    """Everything the template shows that is computed rather than copied."""
+    lang, lists = content.language, content.hindsight_list
+    sentence, stop = findings.audit(content.audit, lang)
+    second = content.verdict.headline_zh if lang == "en" else content.verdict.headline
+    first = content.verdict.headline if lang == "en" else content.verdict.headline_zh or content.verdict.headline
+    up, down = figures.rise_and_fall(content.rising_red)
+    shown = [(name, [charts[c] for c in members if c in charts]) for name, members in SECTIONS]
+    return {
+        "audit_sentence": sentence,
+        "audit_stop": stop,
+        "headline": first,
+        "headline_second": second if second != first else "",
+        "verdict_table": tables.verdict(content.verdict, lang) if content.verdict.rows else None,
+        "sections": [(name, members) for name, members in shown if members],
+        "colours": {"up": up, "down": down, **figures.ROLE_COLOURS},
+        "list_title": findings.hindsight_list(lists, lang) if lists and (lists.best or lists.worst) else "",
+        "best_table": tables.hindsight_rows(lists.best, lists.best_start, lang) if lists and lists.best else None,
+        "worst_table": tables.hindsight_rows(lists.worst, lists.worst_start, lang) if lists and lists.worst else None,
+        "card": _card(content.data_card),
+    }
+
+
+def _specification(chart: Chart) -> dict[str, Any]:
+    """What plotly.js needs to draw the chart, as plain JSON values."""
+    made = json.loads(chart.figure.to_json(engine="json") or "{}")
+    return {"data": made["data"], "layout": made["layout"]}
+
+
+def _card(text: str) -> list[tuple[str, list[str]]]:
+    """Blocks of a data card: the little Markdown that cards use (headings, lists, paragraphs), as (kind, lines)."""
+    blocks: list[tuple[str, list[str]]] = []
+    for chunk in text.replace("\r\n", "\n").split("\n\n"):
+        paragraph: list[str] = []
+        for line in chunk.strip("\n").split("\n"):
+            bare = line.strip()
+            if bare.startswith("#"):
+                blocks.append(("heading", [bare.lstrip("#").strip()]))
+            elif bare.startswith(("- ", "* ")):
+                if not blocks or blocks[-1][0] != "list" or paragraph:
+                    blocks.append(("list", []))
+                blocks[-1][1].append(bare[2:])
+            elif bare and blocks and blocks[-1][0] == "list" and line[0] in " \t" and not paragraph:
+                blocks[-1][1][-1] += f" {bare}"
+            elif bare:
+                paragraph.append(bare)
+        if paragraph:
+            blocks.append(("paragraph", [" ".join(paragraph)]))
+    return blocks
+
+
+def _policy(scripts: tuple[str, ...]) -> str:
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts
+    )  # fmt: skip
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _environment() -> Any:
+    """Jinja with every value escaped and cleaned on its way out."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def out(value: object) -> object:
+        return value if isinstance(value, Markup) else clean(value)
+
+    return Environment(autoescape=True, undefined=StrictUndefined, finalize=out, trim_blocks=True, lstrip_blocks=True)
+
+
+def _safe(text: str) -> Any:
+    """Mark our own files and the escaped JSON as markup; nothing else may pass here."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> str:
+    """Plotly's own script, as it will stand in the page (an HTML parser turns CR LF into LF before it hashes)."""
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _own(name: str) -> str:
+    return resources.files("hitherto.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,162 @@
+"""From forecasts to numbers: scores, weights, books, information coefficients, performance, verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hitherto.config import PortfolioSettings
+from hitherto.errors import DataError
+from hitherto.evaluate.forecast import ForecastSummary, summarise
+from hitherto.evaluate.inference import Interval, paired_difference, sharpe_interval
+from hitherto.evaluate.performance import Performance, summary
+from hitherto.exchange.account import Book
+from hitherto.exchange.simulate import simulate
+from hitherto.exchange.step import Costs
+from hitherto.models.base import Forecast
+from hitherto.panel import Panel
+from hitherto.portfolio.base import Weights
+from hitherto.portfolio.construct import buy_and_hold, equal_weight, long_short, topk_dropout
+from hitherto.seeds import Stream
+from hitherto.signal import scores
+from hitherto.study import Prepared, Study
+
+Floats = NDArray[np.float64]
+EQUAL, HOLD = "equal weight", "buy and hold"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of a study.
+
+    forecasts: one per model (seeds averaged), in ladder order. summaries: model -> one ForecastSummary per output.
+    weights, books: by book name; the first is the strategy. of_model: model -> its book under the first portfolio.
+    performance, sharpe: per book. against: rival -> annualised paired difference of net returns, strategy minus rival.
+    """
+
+    forecasts: dict[str, Forecast]
+    summaries: dict[str, list[ForecastSummary]]
+    scores: Floats
+    weights: dict[str, Weights]
+    books: dict[str, Book]
+    of_model: dict[str, str]
+    performance: dict[str, Performance]
+    sharpe: dict[str, Interval | None]
+    against: dict[str, Interval | None]
+    benchmark: Floats | None
+    output: int
+
+    @property
+    def main(self) -> str:
+        """Name of the strategy: the first model under the first portfolio."""
+        return next(iter(self.books))
+
+
+def average_seeds(forecasts: list[Forecast]) -> dict[str, Forecast]:
+    """Return one Forecast per model: the mean over its seeds."""
+    out: dict[str, Forecast] = {}
+    for name in dict.fromkeys(f.model for f in forecasts):
+        members = [f for f in forecasts if f.model == name]
+        values = members[0].values if len(members) == 1 else np.mean([m.values for m in members], axis=0)
+        out[name] = Forecast(name, values, members[0].fold, members[0].names, members[0].seed)
+    return out
+
+
+def weigh(p: PortfolioSettings, s: Floats, mask: NDArray[np.bool_]) -> Weights:
+    """Return the weights that one portfolio rule makes of scores (T, N)."""
+    if p.rule == "long_short":
+        return long_short(s, mask, k=p.k, every=p.every)
+    return topk_dropout(s, mask, p.k, p.drop if p.drop is not None else max(1, p.k // 5), p.every)
+
+
+def title(p: PortfolioSettings) -> str:
+    """Return the name of a portfolio."""
+    return p.name or (f"top {p.k}" if p.rule == "topk_dropout" else f"long-short {p.k}")
+
+
+def trade(study: Study, panel: Panel, weights: Weights, name: str, start: int) -> Book:
+    """Simulate weights under the study's exchange settings from row ``start`` on."""
+    e = study.settings.exchange
+    costs = Costs(e.fee_bps, e.slippage_bps, e.min_fee, e.sell_tax_bps, e.lot)
+    named = Weights(name, weights.values, weights.decided)
+    return simulate(panel, named, costs=costs, fill=e.fill, capital=e.capital, start=start)
+
+
+def all_weights(study: Study, p: Prepared, forecasts: dict[str, Forecast]) -> tuple[dict[str, Weights], dict[str, str]]:
+    """Return book name -> weights (the strategy first, rivals after) and model -> its book under the first portfolio."""
+    first = study.settings.portfolio[0]
+    out: dict[str, Weights] = {}
+    of_model: dict[str, str] = {}
+    primary = study.models[0].name
+    for model, f in forecasts.items():
+        if np.nanmax(np.abs(f.values), initial=0.0) == 0.0:
+            continue  # a forecast of nothing ranks nothing
+        for rule in study.settings.portfolio if model == primary else [first]:
+            name = f"{model}, {title(rule)}"
+            out[name] = weigh(rule, scores(f, p.admitted, rule.output), p.admitted)
+            of_model.setdefault(model, name)
+    start = int(np.argmax(forecasts[primary].fold >= 0))
+    out[EQUAL] = equal_weight(p.admitted, first.every, start)
+    out[HOLD] = buy_and_hold(p.admitted, start)
+    return out, of_model
+
+
+def evaluate(study: Study, p: Prepared, raw: list[Forecast]) -> Evaluation:
+    """Evaluate the forecasts of a study; the same seed gives the same intervals."""
+    forecasts = average_seeds(raw)
+    primary, first = study.models[0].name, study.settings.portfolio[0]
+    rng = Stream(study.settings.seed, "evaluate")
+    summaries = {
+        name: [summarise(f, p.label, o, rng=rng.child(name, o)) for o in range(len(f.names))]
+        for name, f in forecasts.items()
+    }
+    weights, of_model = all_weights(study, p, forecasts)
+    if primary not in of_model:
+        raise DataError(f"{primary}: every forecast is 0, there is nothing to trade; check features and label")
+    start = int(np.argmax(forecasts[primary].fold >= 0))
+    books = {name: trade(study, p.panel, w, name, start) for name, w in weights.items()}
+    years = float((p.panel.sessions[-1] - p.panel.sessions[start]).astype(int) / 365.25)
+    per = study.settings.periods_per_year
+    performance = {name: summary(b, per, years=years) for name, b in books.items()}
+    ratios = {name: _sharpe(b, rng.child("sharpe", name), per) for name, b in books.items()}
+    main = books[of_model[primary]]
+    rivals = {EQUAL: books[EQUAL].returns, HOLD: books[HOLD].returns}
+    rivals |= {m: books[b].returns for m, b in of_model.items() if m != primary}
+    against = {n: _paired(main.returns, r, rng.child("against", n), per) for n, r in rivals.items()}
+    index = None if study.benchmark is None else study.benchmark[start:]
+    if index is not None:
+        r = index[1:] / index[:-1] - 1.0
+        both = np.isfinite(r)
+        against["benchmark"] = _paired(main.returns[both], r[both], rng.child("against", "benchmark"), per)
+    signal = scores(forecasts[primary], p.admitted, first.output)
+    return Evaluation(forecasts, summaries, signal, weights, books, of_model, performance, ratios, against, index,
+                      first.output)  # fmt: skip
+
+
+def _sharpe(book: Book, rng: Stream, per: int) -> Interval | None:
+    try:
+        return sharpe_interval(book.returns, rng.numpy("bootstrap"), periods_per_year=per)
+    except DataError:  # too short or constant: the report prints a dash, the performance table says why
+        return None
+
+
+def _paired(a: Floats, b: Floats, rng: Stream, per: int) -> Interval | None:
+    try:
+        return paired_difference(a, b, rng.numpy("bootstrap"), periods_per_year=per)
+    except DataError:
+        return None
+
+
+def metrics(study: Study, e: Evaluation) -> dict[str, Any]:
+    """Return every number of the evaluation as plain types: metrics.json."""
+    return {
+        "strategy": e.main,
+        "forecasts": {m: [s.to_dict() for s in rows] for m, rows in e.summaries.items()},
+        "books": {name: perf.to_dict() for name, perf in e.performance.items()},
+        "sharpe_interval": {n: None if i is None else list(i) for n, i in e.sharpe.items()},
+        "annual_net_difference": {n: None if i is None else list(i) for n, i in e.against.items()},
+        "periods_per_year": study.settings.periods_per_year,
+    }

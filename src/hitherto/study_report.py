@@ -1,0 +1,351 @@
+"""What the report of a study shows: a Result laid out as ReportContent."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hitherto import hindsight
+from hitherto.evaluate.inference import MIN_POINTS, Interval, mean_interval
+from hitherto.exchange.account import Book
+from hitherto.exchange.simulate import simulate
+from hitherto.exchange.step import Costs
+from hitherto.market import sample
+from hitherto.report import content as c
+from hitherto.result import Result
+from hitherto.seeds import Stream
+from hitherto.study_evaluate import EQUAL, HOLD
+
+Floats = NDArray[np.float64]
+ROLLING = 60
+
+
+def content(r: Result) -> c.ReportContent:
+    """Return everything the report of ``r`` shows."""
+    s, panel = r.study.settings, r.prepared.panel
+    first, last = _span(r)
+    seen = hindsight_of(r)
+    return c.ReportContent(
+        title=s.report.title or f"{s.name}: {r.evaluation.main}",
+        subtitle=f"{len(panel.symbols)} symbols, {panel.sessions[0]} to {panel.sessions[-1]}; "
+        f"out of sample {panel.sessions[first]} to {panel.sessions[last]}, {len(r.prepared.folds)} fold(s)",
+        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        language=s.report.language,
+        rising_red=s.market.colours == "chinese",
+        flags=flags(r),
+        verdict=verdict(r),
+        key_figures=key_figures(r, seen),
+        audit=audit(r),
+        equity=equity(r),
+        hindsight=seen,
+        ic=ic_series(r),
+        ladder=c.Ladder(ladder(r), "IC and RankIC: mean over dates of the cross-sectional correlation with the realised "
+                        f"{r.prepared.label.names[r.evaluation.output]}; 95 % block-bootstrap intervals. Every book "
+                        "trades under the same rule and costs."),  # fmt: skip
+        example=example(r),
+        weights=weights(r),
+        costs=costs(r),
+        hindsight_list=hindsight_list(r),
+        settings=r.study.toml(),
+        facts=facts(r),
+        findings=tuple(c.DataFinding(f.code, f.where, f.text, f.count) for f in panel.findings),
+        data_card=card(r),
+        assumptions=assumptions(r),
+    )
+
+
+def _span(r: Result) -> tuple[int, int]:
+    book = r.book
+    return book.start, book.start + len(book.equity) - 1
+
+
+def flags(r: Result) -> tuple[str, ...]:
+    """Return the warnings that stand at the top of the page."""
+    out = list(r.book.flags)
+    if r.prepared.panel.adjustment == "restated_total_return":
+        out.append(
+            "The prices are restated: the vendor rewrote the past with later splits and dividends, so their levels know "
+            "the future. Only scale-free features are honest on such data; raw prices with a factor are better."
+        )
+    if any(f.code == "survivorship" for f in r.prepared.panel.findings):
+        out.append("Every symbol is alive on the last day: the names were chosen, or have lived on, with hindsight.")
+    if r.audit is None:
+        out.append("The audit was switched off in this study: nothing was tried to catch it using the future.")
+    return tuple(out)
+
+
+def verdict(r: Result) -> c.Verdict:
+    """Return the verdict's sentence and rows."""
+    rows = tuple(
+        c.VerdictRow(x.question_zh if r.study.settings.report.language == "zh" else x.question, _n(x.estimate), _n(x.lo),
+                     _n(x.hi), x.words_zh if r.study.settings.report.language == "zh" else x.words)
+        for x in r.verdict.rows
+    )  # fmt: skip
+    return c.Verdict(r.verdict.headline, r.verdict.headline_zh, rows, r.verdict.rule)
+
+
+def _n(x: float | None) -> float:
+    return float("nan") if x is None else float(x)
+
+
+def _estimate(i: Interval | None, value: float | None = None) -> c.Estimate:
+    return c.Estimate(_n(value)) if i is None else c.Estimate(i.estimate, i.lo, i.hi)
+
+
+def key_figures(r: Result, seen: c.Hindsight | None) -> tuple[c.KeyFigure, ...]:
+    """Return the five figures: net excess return, Sharpe, RankIC, maximum drawdown, capture."""
+    e, main = r.evaluation, r.evaluation.main
+    excess, ratio = e.against.get(EQUAL), e.sharpe[main]
+    rank = e.summaries[r.study.models[0].name][e.output].rank_ic
+    perf = e.performance[main]
+    capture = seen.capture if seen else None
+    return (
+        _figure("Net excess return", excess, "{:+.1%}", "a year over equal weight under the same costs"),
+        _figure("Sharpe ratio", ratio, "{:.2f}", "annualised, net of costs, no risk-free rate taken off"),
+        _figure("RankIC", rank.interval, "{:+.3f}", "mean daily rank correlation of forecast and outcome", rank.mean),
+        c.KeyFigure("Maximum drawdown", f"{perf.max_drawdown:.1%}", "", "deepest fall of net wealth from its peak"),
+        _figure("Capture", capture, "{:.0%}", "share of the way from the worst to the best book of hindsight; random books "
+                f"reach {seen.random.value:.0%}" if seen and seen.random else "share of the hindsight span"),
+    )  # fmt: skip
+
+
+def _figure(label: str, i: Any, form: str, text: str, value: float | None = None) -> c.KeyFigure:
+    if i is None:
+        return c.KeyFigure(label, form.format(value) if value is not None else "–", "", text)
+    point = i.value if isinstance(i, c.Estimate) else i.estimate
+    return c.KeyFigure(label, form.format(point), f"{form.format(i.lo)} .. {form.format(i.hi)}", text)
+
+
+def audit(r: Result) -> c.Audit:
+    """Return what was tried to catch the study."""
+    if r.audit is None:
+        return c.Audit(not_assessed=("everything: the audit was switched off",))
+    words = {"ok": "ok", "leak": "LEAK", "LEAK": "LEAK"}
+    rows = tuple(
+        c.AuditRow(p.probe, p.tried, words.get(p.status, "not assessed"), p.detail)  # type: ignore[arg-type]
+        for p in r.audit.results
+    )
+    caught = r.audit.exit_code != 5
+    return c.Audit(rows, r.audit.smallest, caught, tuple(r.audit.not_assessed))
+
+
+def equity(r: Result) -> c.Equity:
+    """Return the net wealth of the strategy, its rivals and the benchmark, all starting at 1."""
+    e, panel = r.evaluation, r.prepared.panel
+    first, last = _span(r)
+    curves: dict[str, Floats] = {}
+    roles: dict[str, c.Role] = {}
+    for name, book in e.books.items():
+        curves[name] = book.equity / book.equity[0]
+        roles[name] = "strategy" if name == e.main else "baseline"
+    for model, name in e.of_model.items():
+        if name != e.main and model not in ("ridge", "lightgbm", "persistence"):
+            roles[name] = "model"
+    if e.benchmark is not None and np.isfinite(e.benchmark).any():
+        known = np.flatnonzero(np.isfinite(e.benchmark))
+        base = e.benchmark[known[0]] / curves[EQUAL][known[0]]
+        curves["benchmark"], roles["benchmark"] = e.benchmark / base, "benchmark"
+    caption = f"Net of costs, fills at the {r.study.settings.exchange.fill.replace('_', ' ')}, wealth 1 at the start."
+    return c.Equity(panel.sessions[first : last + 1], curves, roles, caption)
+
+
+def hindsight_of(r: Result) -> c.Hindsight | None:
+    """Return the best and worst top-k books of perfect foresight at the strategy's own k and rebalances, and capture.
+
+    Returns run from the close of one fill bar to the next for all of them, so that they can be laid side by side.
+    """
+    p, e = r.study.settings.portfolio[0], r.evaluation
+    first, last = _span(r)
+    panel = r.prepared.panel
+    rows = np.flatnonzero(e.weights[e.main].decided)
+    rows = rows[(rows >= first) & (rows < last)]
+    if p.rule != "topk_dropout" or len(rows) < 3:
+        return None
+    best, worst = hindsight.best_topk(panel, p.k, rows), hindsight.worst_topk(panel, p.k, rows)
+    mine = hindsight.rebalance_returns(r.book, rows)
+    rng = Stream(r.study.settings.seed, "hindsight")
+    random = hindsight.random_capture(panel, p.k, rows, rng=rng.numpy("random"))
+    return c.Hindsight(
+        panel.sessions[rows + 1], np.cumprod(np.r_[1.0, 1.0 + best]), np.cumprod(np.r_[1.0, 1.0 + worst]),
+        f"the best and the worst {p.k} names of every rebalance, chosen with perfect foresight, before costs",
+        _captured(mine, best, worst, rng.numpy("capture")), c.Estimate(random.mean, random.low, random.high),
+    )  # fmt: skip
+
+
+def _captured(mine: Floats, best: Floats, worst: Floats, rng: np.random.Generator) -> c.Estimate:
+    value = hindsight.capture(mine, best, worst)
+    choice = best > worst
+    share = (mine[choice] - worst[choice]) / (best[choice] - worst[choice])
+    if len(share) < MIN_POINTS:
+        return c.Estimate(value)
+    interval = mean_interval(share, rng)
+    return c.Estimate(value, interval.lo, interval.hi)
+
+
+def ic_series(r: Result) -> c.IcSeries | None:
+    """Return the daily RankIC of the first model and its rolling mean."""
+    model = r.study.models[0].name
+    s = r.evaluation.summaries[model][r.evaluation.output]
+    first, last = _span(r)
+    daily = s.daily_rank_ic[first : last + 1]
+    known = np.isfinite(daily)
+    if known.sum() < 2:
+        return None
+    total, count = np.cumsum(np.where(known, daily, 0.0)), np.cumsum(known)
+    rolling = np.full(len(daily), np.nan)
+    window = min(ROLLING, max(2, len(daily) // 4))
+    sums = np.r_[total[window - 1], total[window:] - total[:-window]]
+    counts = np.r_[count[window - 1], count[window:] - count[:-window]]
+    rolling[window - 1 :] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    mean = _estimate(s.rank_ic.interval, s.rank_ic.mean)
+    return c.IcSeries(r.prepared.panel.sessions[first : last + 1], daily, rolling, window, mean, model)
+
+
+def ladder(r: Result) -> tuple[c.LadderRow, ...]:
+    """Return one row per model, then the naive books and the other portfolios of the first model."""
+    e = r.evaluation
+    rows = []
+    for model, summaries in e.summaries.items():
+        s, name = summaries[e.output], e.of_model.get(model)
+        role: c.Role = "strategy" if name == e.main else "baseline" if model in _NAIVE else "model"
+        rows.append(c.LadderRow(
+            model, role, _estimate(s.ic.interval, s.ic.mean), _estimate(s.rank_ic.interval, s.rank_ic.mean), _n(s.ic.icir),
+            **_traded(r, name),
+        ))  # fmt: skip
+    others = [n for n in e.books if n in (EQUAL, HOLD) or n not in e.of_model.values()]
+    rows += [c.LadderRow(n, "baseline" if n in (EQUAL, HOLD) else "strategy", **_traded(r, n)) for n in others]
+    return tuple(rows)
+
+
+_NAIVE = ("zero", "persistence", "momentum", "ridge", "lightgbm")
+
+
+def _traded(r: Result, name: str | None) -> dict[str, Any]:
+    if name is None:
+        return {}
+    perf, ratio = r.evaluation.performance[name], r.evaluation.sharpe[name]
+    return {
+        "net_return": perf.cagr, "sharpe": _estimate(ratio, perf.sharpe), "max_drawdown": perf.max_drawdown,
+        "turnover": _n(perf.turnover), "cost": _n(perf.cost),
+    }  # fmt: skip
+
+
+def example(r: Result) -> c.Example | None:
+    """Return one asset's forecasts beside what happened, and the gates of its last window when the model has gates."""
+    model, o = r.study.models[0].name, r.evaluation.output
+    forecast, label, panel = r.forecasts[model], r.prepared.label, r.prepared.panel
+    known = np.isfinite(forecast.values[:, :, o]) & np.isfinite(label.values[:, :, o])
+    n = int(known.sum(axis=0).argmax())
+    rows = np.flatnonzero(known[:, n])[-250:]
+    if not len(rows):
+        return None
+    fits = [f for f in r.fits if f.model.name == model]
+    target = getattr(r.study.models[0], "target", "raw")
+    return c.Example(
+        panel.symbols[n], panel.sessions[rows], label.values[rows, n, o], forecast.values[rows, n, o], model,
+        label.names[o], target == "raw", _gates(r, fits[-1], n),
+        f"The last {len(rows)} forecasts of {panel.symbols[n]}, out of sample, and the {label.horizons[o]}-bar return "
+        "realised after each.",
+    )  # fmt: skip
+
+
+def _gates(r: Result, fit: Any, n: int) -> c.Gates | None:
+    if not hasattr(fit.fitted, "gates"):
+        return None
+    index = fit.windows.index
+    mine = np.flatnonzero(index[:, 1] == n)
+    if not len(mine):
+        return None
+    t = int(index[mine[-1], 0])
+    only = np.zeros_like(fit.windows.mask)
+    only[t, n] = True
+    trace = fit.fitted.gates(fit.windows.with_(mask=only))
+    return c.Gates(r.prepared.panel.sessions[t], trace, "Recomputed in NumPy from the saved weights.")
+
+
+def weights(r: Result) -> c.WeightsHistory:
+    """Return the decided weights of the strategy, the names it held most."""
+    w = r.evaluation.weights[r.evaluation.main]
+    rows = np.flatnonzero(w.decided)
+    rows = rows[:: max(1, len(rows) // 250)]
+    mean = np.abs(w.values[rows]).mean(axis=0)
+    top = np.argsort(-mean, kind="stable")[: min(20, int((mean > 0).sum()))]
+    panel = r.prepared.panel
+    names = tuple(panel.symbols[i] for i in top)
+    return c.WeightsHistory(panel.sessions[rows], names, w.values[np.ix_(rows, top)],
+                            f"Weights as decided; the {len(top)} names held most.")  # fmt: skip
+
+
+def costs(r: Result) -> c.Costs:
+    """Return the same weights traded free of costs beside the net book, and what was paid per year."""
+    e, panel, book = r.evaluation, r.prepared.panel, r.book
+    free: Book = simulate(panel, e.weights[e.main], costs=Costs(), fill=r.study.settings.exchange.fill,
+                          capital=r.study.settings.exchange.capital, start=book.start)  # fmt: skip
+    first, last = _span(r)
+    dates = panel.sessions[first : last + 1]
+    years = dates.astype("datetime64[Y]").astype(int) + 1970
+    before = np.r_[book.equity[:1], book.equity[:-1]]
+    each = sorted(set(years.tolist()))
+    per = r.study.settings.periods_per_year
+    growth = [float((b.equity[-1] / b.equity[0]) ** (per / max(1, len(b.equity) - 1)) - 1) for b in (free, book)]
+    return c.Costs(
+        dates, free.equity / free.equity[0], book.equity / book.equity[0], growth[0], growth[1], "compound annual return",
+        tuple(each), tuple(float((book.fees / before)[years == y].sum()) for y in each),
+        tuple(float((book.slippage / before)[years == y].sum()) for y in each),
+        "Gross: the same decisions traded at the same prices without fees or slippage.",
+    )  # fmt: skip
+
+
+def hindsight_list(r: Result) -> c.HindsightList:
+    """Return the best and the worst single asset of every quarter of the test, with running wealth."""
+    first, last = _span(r)
+    panel = r.prepared.panel
+    every = "month" if last - first < 3 * 252 else "year"
+    best = hindsight.best_single(panel, first, last + 1, every)
+    worst = hindsight.worst_single(panel, first, last + 1, every)
+    return c.HindsightList(
+        *(tuple(c.HindsightRow(f"{p.first} .. {p.last}", p.asset, p.gain, p.wealth)
+                for p in part) for part in (best, worst)),
+        caption=f"One asset per {every}, chosen after the fact, no costs. Nobody could have known.",
+    )  # fmt: skip
+
+
+def facts(r: Result) -> dict[str, dict[str, object]]:
+    """Return run facts by group."""
+    f = r.facts
+    return {
+        "digests": {"study": f["study_digest"], "data": f["data_digest"]},
+        "seeds": {"seed": f["seed"], "seeds per model": f["seeds_per_model"]},
+        "machine": {k: str(v) for k, v in f["machine"].items()},
+        "seconds": f["seconds"],
+        "samples (train, valid, test)": {k: ", ".join(map(str, v)) for k, v in f["samples"].items()},
+        "purged samples": f["purged"],
+    }
+
+
+def card(r: Result) -> str:
+    """Return the data card: of the embedded sample, or what is known of the user's bars."""
+    source = r.study.settings.market.bars
+    if source.startswith("sample:"):
+        return sample.card()
+    notes = r.prepared.panel.notes
+    return "\n".join([repr(r.prepared.panel), *(f"{k}: {v}" for k, v in notes.items())])
+
+
+def assumptions(r: Result) -> tuple[str, ...]:
+    """Return what the simulation takes for granted."""
+    e, panel = r.study.settings.exchange, r.prepared.panel
+    shares = "fractional shares" if not e.lot else f"lots of {e.lot} shares"
+    out = [
+        f"Decisions at the close, fills at the {e.fill.replace('_', ' ')}; {shares}; {e.fee_bps:g} bps fee and "
+        f"{e.slippage_bps:g} bps slippage a side, {e.sell_tax_bps:g} bps tax on sales; capital {e.capital:,.0f}.",
+        "Suspended names do not trade. Orders that cannot fill are dropped until the next decision.",
+        "Price limits, T+1, minimum lots of a board and volume caps are not enforced; shorts pay no borrowing fee.",
+        "Features read prices x factor and volume / factor; the exchange trades raw prices.",
+    ]
+    if "membership" in panel.notes:
+        out.append(f"Universe by dated membership: {panel.notes['membership']}")
+    return tuple(out)

@@ -1,0 +1,278 @@
+"""A made-up report for tests: every section filled, from a seed."""
+
+import dataclasses
+
+import numpy as np
+
+from hitherto.report.content import (
+    Audit,
+    AuditRow,
+    Costs,
+    DataFinding,
+    Equity,
+    Estimate,
+    Example,
+    Gates,
+    Hindsight,
+    HindsightList,
+    HindsightRow,
+    IcSeries,
+    KeyFigure,
+    Ladder,
+    LadderRow,
+    ReportContent,
+    Verdict,
+    VerdictRow,
+    WeightsHistory,
+)
+
+EVIL = "<script>alert(1)</script>"
+NAMES = ("AAPL", "BAC", "GE", "MSFT", "平安银行", EVIL, "UNH", "XOM", "600519", "WMT")
+BEST = (80.89, 138.93, 149.07, 217.31, 183.21, 72.94, 108.51, 126.16, 138.08, 106.29, 116.43, 156.0)
+WORST = (47.95, 14.25, 18.42, 61.73, 64.08, 47.65, 51.13, 41.92, 48.26, 40.94, 61.48, 45.36)
+
+
+def make_audit(**changes) -> Audit:
+    """Seven probes, all quiet, the planted leak caught."""
+    audit = Audit(
+        rows=(
+            AuditRow(
+                "Right truncation",
+                "Features and forecasts recomputed with every later row removed, 12 cuts",
+                "ok",
+                "largest change 0.0 over 12 cuts x 20 assets",
+            ),
+            AuditRow(
+                "Future rewrite",
+                "Every price after the cut replaced by noise, 12 cuts",
+                "ok",
+                "largest change 0.0; the net saw nothing of it",
+            ),
+            AuditRow(
+                "Batch neighbours",
+                "One asset forecast alone and among all others",
+                "ok",
+                "largest change 3e-8, float32 noise floor 6e-8",
+            ),
+            AuditRow(
+                "Interval algebra",
+                "Label and window intervals of train, valid and test, 3 folds",
+                "ok",
+                "0 of 61,204 intervals intersect",
+            ),
+            AuditRow(
+                "Refit",
+                "Trained again with the test rows rewritten (first fold, 20 assets, 1 epoch)",
+                "ok",
+                "weights equal bit for bit",
+            ),
+            AuditRow(
+                "Planted canary",
+                "Tomorrow's return mixed into one feature at 5 % strength",
+                "caught",
+                "by the future rewrite",
+            ),
+            AuditRow(
+                "Universe survivorship",
+                "Membership by date against the list of delistings",
+                "not assessed",
+                "the sample has no delisting dates",
+            ),
+        ),
+        smallest="a feature that holds 5 % of tomorrow's return, planted in the first fold",
+        canary_caught=True,
+        not_assessed=(
+            "choice of the 20 surviving names",
+            "vendor restatement of past closes",
+            "human knowledge of the period",
+        ),
+    )
+    return dataclasses.replace(audit, **changes)
+
+
+def make_report(seed: int = 0, T: int = 1260, language: str = "en", **changes) -> ReportContent:
+    """A full report on random numbers; ``changes`` replace whole parts."""
+    rng = np.random.default_rng(seed)
+    dates = np.datetime64("2018-01-02") + np.arange(T)
+    dates = dates[np.is_busday(dates)]
+    T = len(dates)
+    market = rng.normal(0.0004, 0.011, T)
+
+    def curve(edge, own):
+        return np.cumprod(1 + market + edge + rng.normal(0, own, T))
+
+    gross = market + 0.0002 + rng.normal(0, 0.004, T)
+    curves = {
+        "LSTM top-5": np.cumprod(1 + gross - 0.00016),
+        "S&P 500": curve(0, 0.001),
+        "Equal weight": curve(0.0001, 0.0008),
+        "Buy and hold": curve(0.00005, 0.002),
+        "Ridge": curve(0.0001, 0.004),
+        "LightGBM": curve(0, 0.004),
+    }
+    roles = {
+        "LSTM top-5": "strategy",
+        "S&P 500": "benchmark",
+        "Equal weight": "baseline",
+        "Buy and hold": "baseline",
+        "Ridge": "model",
+        "LightGBM": "model",
+    }
+    daily = rng.normal(0.008, 0.24, T)
+    rolling = np.full(T, np.nan)
+    window = min(60, T // 2)
+    rolling[window - 1 :] = np.convolve(daily, np.ones(window) / window, mode="valid")
+    ladder = tuple(
+        LadderRow(
+            name,
+            role,
+            Estimate(ic, ic - 0.012, ic + 0.012),
+            Estimate(ic + 0.002, ic - 0.01, ic + 0.014),
+            ic * 4,
+            net,
+            Estimate(sharpe, sharpe - 0.85, sharpe + 0.85),
+            dd,
+            turn,
+            cost,
+        )
+        for name, role, ic, net, sharpe, dd, turn, cost in (
+            ("LSTM top-5", "strategy", 0.008, 0.112, 0.62, -0.312, 41.2, 0.0402),
+            ("Ridge", "model", 0.011, 0.121, 0.68, -0.301, 38.0, 0.0371),
+            ("LightGBM", "model", 0.005, 0.098, 0.55, -0.334, 52.7, 0.0515),
+            ("Persistence", "baseline", -0.013, 0.021, 0.14, -0.402, 120.4, 0.1178),
+            ("Equal weight", "baseline", np.nan, 0.119, 0.71, -0.318, 0.6, 0.0006),
+            ("Buy and hold", "baseline", np.nan, 0.116, 0.66, -0.325, 0.2, 0.0002),
+        )
+    )
+    L, H = 20, 32
+    drive = np.cumsum(rng.normal(0, 0.25, (6, L, H)), axis=1)
+    squash = 1 / (1 + np.exp(-drive - 0.8))
+    gates = {
+        "input": squash[0],
+        "forget": squash[1],
+        "output": squash[2],
+        "candidate": np.tanh(drive[3]),
+        "cell": drive[4],
+        "hidden": np.tanh(drive[5]),
+    }
+    weights = np.zeros((T // 5, len(NAMES)))
+    for row in weights:
+        row[rng.choice(len(NAMES), 5, replace=False)] = 0.2
+    actual = rng.normal(0, 0.018, T)
+
+    def chain(rates, start, sign):
+        wealth, rows = start, []
+        for month, rate in enumerate(rates, 1):
+            wealth *= 1 + sign * rate / 100
+            rows.append(HindsightRow(f"2007-{month:02d}", f"sh{600000 + 37 * month}", sign * rate / 100, wealth))
+        return tuple(rows)
+
+    content = ReportContent(
+        title="Twenty US stocks, LSTM on closes",
+        subtitle=(
+            "Walk-forward, three folds, 2018–2022; top five of twenty names, weekly, filled at the next "
+            "close, 5 bps a side"
+        ),
+        created="2026-11-03",
+        language=language,
+        verdict=Verdict(
+            "The LSTM does not beat equal weight after costs: the interval of the difference contains 0.",
+            "扣除成本后，LSTM 没有跑赢等权组合：差值的区间包含 0。",
+            rows=(
+                VerdictRow("Net return above equal weight, per year", -0.007, -0.061, 0.048, "not shown"),
+                VerdictRow("Net return above ridge, per year", -0.009, -0.052, 0.036, "not shown"),
+                VerdictRow("Sharpe ratio above 0", 0.62, -0.21, 1.44, "not shown", unit="number"),
+            ),
+            rule=(
+                "Paired block bootstrap of daily net returns, blocks of 20 sessions, 2,000 draws, 95 %. "
+                "“Beats” means that the whole interval of the difference lies above 0."
+            ),
+        ),
+        flags=(
+            "Prices are vendor-adjusted total returns: past levels were restated with splits and "
+            "dividends that came later. Only scale-free features are used.",
+            "The twenty names were chosen because they survived to 2022; every figure below gains from that choice.",
+        ),
+        key_figures=(
+            KeyFigure(
+                "Net excess return over equal weight, per year",
+                "−0.7\u00a0%",
+                "[−6.1, 4.8\u00a0%]",
+                "Mean daily net difference × 252.",
+            ),
+            KeyFigure("Sharpe ratio, net", "0.62", "[−0.21, 1.44]", "Mean over deviation of daily net returns × √252."),
+            KeyFigure(
+                "RankIC, 1 day", "0.010", "[−0.002, 0.022]", "Mean rank correlation over the assets of each date."
+            ),
+            KeyFigure("Deepest drawdown", "−31.2\u00a0%", "", "Largest fall below an earlier high, net."),
+            KeyFigure(
+                "Capture of the foresight range",
+                "50.9\u00a0%",
+                "[49.6, 52.2\u00a0%]",
+                "0 % = worst possible books, 100 % = best; random books 50.0 %.",
+            ),
+        ),
+        audit=make_audit(),
+        equity=Equity(dates, curves, roles),
+        hindsight=Hindsight(
+            dates,
+            np.cumprod(1 + np.abs(rng.normal(0, 0.018, T))),
+            np.cumprod(1 - np.abs(rng.normal(0, 0.018, T))),
+            "best and worst five of twenty names at every rebalance, before costs",
+            Estimate(0.509, 0.496, 0.522),
+            Estimate(0.5, 0.487, 0.513),
+        ),
+        ic=IcSeries(dates, daily, rolling, window, Estimate(0.010, -0.002, 0.022), "LSTM"),
+        ladder=Ladder(ladder),
+        example=Example(
+            "AAPL",
+            dates,
+            actual,
+            0.05 * actual + rng.normal(0.0004, 0.002, T),
+            "LSTM",
+            "1 day",
+            gates=Gates(np.datetime64("2021-03-01"), gates),
+        ),
+        weights=WeightsHistory(dates[::5][: len(weights)], NAMES, weights),
+        costs=Costs(
+            dates,
+            np.cumprod(1 + gross),
+            curves["LSTM top-5"],
+            0.066,
+            0.026,
+            "annual excess return over equal weight",
+            (2018, 2019, 2020, 2021),
+            (0.012, 0.013, 0.014, 0.012),
+            (0.026, 0.028, 0.031, 0.027),
+        ),
+        hindsight_list=HindsightList(chain(BEST, 1e4, 1), chain(WORST, 2e8, -1), 1e4, 2e8),
+        settings='[data]\nsource = "sample:us20"\nadjustment = "restated_total_return"\n\n[model]\nkind = "lstm"\nhidden = 32\nlookback = 20\n',
+        facts={
+            "Software": {"hitherto": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "numpy": "2.3.4"},
+            "Run": {
+                "seed": 7,
+                "threads": 2,
+                "data digest": "sha256:9f2c41d0e77a",
+                "training": "31.4 s",
+                "audit": "12.0 s",
+            },
+        },
+        findings=(
+            DataFinding(
+                "rounded",
+                "all symbols, 1990–1996",
+                "Prices are rounded to 3 decimals; early returns are quantised.",
+                20,
+            ),
+        ),
+        data_card=(
+            "# Sample\n\nTwenty US stocks, daily closes.\n\n- source: a public wheel\n- licence: "
+            "BSD-3\n\nChosen because they survived."
+        ),
+        assumptions=(
+            "Fractional shares.",
+            "Orders decided at a close are filled at the next close.",
+            "No market impact.",
+        ),
+    )
+    return dataclasses.replace(content, **changes)

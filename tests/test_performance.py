@@ -1,0 +1,237 @@
+"""Metrics against exact rationals, empyrical-reloaded and scipy; divergent cases by our own rules."""
+
+import json
+import math
+from fractions import Fraction as Q
+
+import empyrical
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from hitherto.errors import ConfigError, DataError
+from hitherto.evaluate import performance as perf
+from hitherto.exchange.account import Book, Fills
+
+HAND = [
+    [Q(1, 10), Q(-1, 20), Q(1, 5)],
+    [Q(-1, 2), Q(1, 2)],
+    [Q(-1, 10), Q(-1, 10), Q(3, 10)],
+    [Q(1, 4), Q(-1, 5), Q(1, 4), Q(-1, 5)],
+    [Q(0), Q(1, 100), Q(-1, 50), Q(0), Q(3, 100)],
+    [Q(-1, 3), Q(1, 7), Q(2, 9), Q(-1, 11), Q(1, 13)],
+    [Q(1, 2), Q(1, 3), Q(-3, 4)],
+    [Q(1, 100), Q(2, 100), Q(3, 100), Q(-6, 100)],
+    [Q(-1, 8), Q(0), Q(0), Q(1, 8)],
+    [Q(5, 4), Q(-1, 4), Q(1, 9)],
+    [Q(-9, 10), Q(4), Q(1)],
+    [Q(1, 1000), Q(-1, 1000), Q(2, 1000), Q(-2, 1000), Q(3, 1000), Q(-3, 1000)],
+    [Q(1, 5), Q(1, 5), Q(-1, 5), Q(-1, 5)],
+    [Q(-1, 100), Q(1, 100), Q(1, 100), Q(1, 100), Q(1, 100), Q(1, 100), Q(1, 100), Q(-1, 100)],
+    [Q(7, 100), Q(-5, 100), Q(3, 100), Q(-2, 100), Q(1, 100), Q(-1, 100), Q(2, 100)],
+    [Q(-2, 5), Q(-1, 5), Q(1, 10), Q(9, 10)],
+    [Q(0), Q(0), Q(-1, 4), Q(1, 3)],
+    [Q(2), Q(-1, 2), Q(-1, 3)],
+    [Q(-1, 16), Q(1, 16), Q(-1, 32), Q(1, 32)],
+    [Q(1, 6), Q(-1, 7), Q(0), Q(1, 6), Q(-1, 7), Q(0), Q(1, 6), Q(-1, 7)],
+]
+
+
+def exact(r, p):
+    """The definitions in rationals; only the final square roots are floats."""
+    n = len(r)
+    mean = sum(r) / n
+    wealth, peak, deepest = Q(1), Q(1), Q(0)
+    for v in r:
+        wealth *= 1 + v
+        peak = max(peak, wealth)
+        deepest = min(deepest, wealth / peak - 1)
+    m2, m3, m4 = (sum((v - mean) ** k for v in r) / n for k in (2, 3, 4))
+    down = sum(min(v, 0) ** 2 for v in r) / n
+    losses = -sum(v for v in r if v < 0)
+    at = Q(n - 1, 20)
+    s = sorted(r)
+    low = s[int(at)] + (at - int(at)) * (s[min(int(at) + 1, n - 1)] - s[int(at)])
+    return {
+        "total_return": float(wealth - 1),
+        "cagr": float(wealth) ** (p / n) - 1,
+        "annual_volatility": math.sqrt(m2 * n / (n - 1) * p),
+        "sharpe": float(mean) / math.sqrt(m2 * n / (n - 1)) * math.sqrt(p),
+        "sortino": float(mean) / math.sqrt(down) * math.sqrt(p),
+        "max_drawdown": float(deepest),
+        "calmar": (float(wealth) ** (p / n) - 1) / -float(deepest),
+        "omega": float(sum(v for v in r if v > 0) / losses),
+        "value_at_risk": float(low),
+        "conditional_value_at_risk": float(sum(s[: int(at) + 1]) / (int(at) + 1)),
+        "skew": float(m3) / float(m2) ** 1.5,
+        "kurtosis": float(m4 / m2**2 - 3),
+    }
+
+
+@pytest.mark.parametrize("r", HAND, ids=range(len(HAND)))
+def test_hand_computed_fixtures_in_exact_rationals(r):
+    got = perf.describe([float(v) for v in r], 4).to_dict()
+    for name, value in exact(r, 4).items():
+        assert got[name] == pytest.approx(value, rel=1e-12, abs=1e-12), name
+
+
+def test_a_series_worked_by_hand():
+    # 1 -> 0.5 -> 0.75 -> 0.9: the loss of the first day is the drawdown
+    p = perf.describe([-0.5, 0.5, 0.2], 3)
+    assert p.total_return == pytest.approx(-0.1, abs=1e-15)
+    assert p.cagr == pytest.approx(-0.1, abs=1e-15)
+    assert p.max_drawdown == -0.5
+    assert p.drawdowns == (perf.Drawdown(0, 1, None, -0.5),)
+    assert p.omega == pytest.approx(1.4, abs=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_equal_to_empyrical(seed):
+    rng = np.random.default_rng(seed)
+    r = rng.standard_t(4, 60 + 40 * seed) * 0.01 + 0.0003
+    rf = 0.02
+    pairs = {
+        "total return": (perf.total_return(r), empyrical.cum_returns_final(r)),
+        "cagr": (perf.cagr(r, 252), empyrical.cagr(r)),
+        "volatility": (perf.annual_volatility(r, 252), empyrical.annual_volatility(r)),
+        "sharpe": (perf.sharpe(r, 252, rf), empyrical.sharpe_ratio(r, rf / 252)),
+        "sortino": (perf.sortino(r, 252, rf), empyrical.sortino_ratio(r, rf / 252)),
+        "drawdown": (perf.max_drawdown(r), empyrical.max_drawdown(r)),
+        "calmar": (perf.calmar(r, 252), empyrical.calmar_ratio(r)),
+        "omega": (perf.omega(r, 252, rf), empyrical.omega_ratio(r, rf / 252)),
+        "tail ratio": (perf.tail_ratio(r), empyrical.tail_ratio(r)),
+        "VaR": (perf.value_at_risk(r), empyrical.value_at_risk(r)),
+        "CVaR": (perf.conditional_value_at_risk(r), empyrical.conditional_value_at_risk(r)),
+    }
+    for name, (ours, theirs) in pairs.items():
+        assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-12), name
+    assert perf.skew(r) == pytest.approx(stats.skew(r), abs=1e-12)
+    assert perf.kurtosis(r) == pytest.approx(stats.kurtosis(r), abs=1e-11)
+
+
+def test_nan_is_refused_unless_its_meaning_is_stated():
+    r = np.random.default_rng(0).normal(0.0004, 0.01, 500)
+    r[100:200] = np.nan
+    with pytest.raises(DataError) as caught:
+        perf.describe(r, 252)
+    assert str(caught.value) == (
+        "returns: 100 of 500 are NaN, the first at bar 100; "
+        "say what they mean: clean(returns, nan='drop') or nan='zero'"
+    )
+    drop, zero = perf.describe(r, 252, nan="drop"), perf.describe(r, 252, nan="zero")
+    assert (drop.bars, zero.bars) == (400, 500)
+    assert drop.total_return == pytest.approx(zero.total_return, abs=1e-12)
+    assert drop.cagr == pytest.approx((1 + zero.cagr) ** (500 / 400) - 1, abs=1e-12)
+    with pytest.raises(ConfigError, match="nan must be 'refuse', 'drop' or 'zero', got 'ignore'"):
+        perf.clean(r, nan="ignore")
+
+
+@pytest.mark.parametrize("r", [[0.01] * 9, [0.0] * 9, list(np.diff(1.01 ** np.arange(50)) / 1.01 ** np.arange(49))])
+def test_constant_returns_have_no_ratio_but_a_reason(r):
+    p = perf.describe(r, 252)
+    assert (p.sharpe, p.sortino, p.calmar, p.omega, p.skew, p.kurtosis) == (None,) * 6
+    assert p.reasons["sharpe"] == "the returns are constant: their deviation is 0"
+    assert p.reasons["sortino"] == "no return is below the risk-free rate"
+    assert p.reasons["calmar"] == "there was no drawdown"
+    json.dumps(p.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("r", "message"),
+    [
+        ([0.1, np.inf], "returns: infinite at bar 1; a price of 0 was divided by"),
+        ([], "returns: there is no return in this series"),
+        ([[0.1]], "returns: expected one dimension, got shape (1, 1)"),
+        ([0.1, -1.5], "returns: -150.00% at bar 1; below -100 % there is no equity left to compound"),
+    ],
+)
+def test_what_no_metric_may_swallow(r, message):
+    for f in (
+        perf.total_return,
+        perf.max_drawdown,
+        perf.tail_ratio,
+        perf.value_at_risk,
+        perf.skew,
+        lambda x: perf.sharpe(x, 252),
+    ):
+        with pytest.raises(DataError) as caught:
+            f(r)
+        assert str(caught.value) == message
+    with pytest.raises(DataError, match="there is no return"):
+        perf.clean([np.nan, np.nan], nan="drop")
+
+
+def test_returns_are_never_taken_for_prices():
+    # all >= 0 with one above 1: a known library reads this as prices
+    r = np.array([0.01, 0.02, 1.5, 0.0, 0.01])
+    assert perf.sharpe(r, 252) == pytest.approx(r.mean() / r.std(ddof=1) * math.sqrt(252), rel=1e-12)
+
+
+def test_rf_is_a_yearly_fraction():
+    r = np.random.default_rng(0).normal(0.0004, 0.01, 500)
+    assert perf.sharpe(r, 252, 0.0252) == pytest.approx(perf.sharpe(r - 0.0001, 252), rel=1e-12)
+    with pytest.raises(ConfigError, match=r"rf is a yearly fraction \(0.03 = 3 % a year\), got 3"):
+        perf.sharpe(r, 252, 3)
+    with pytest.raises(ConfigError, match="periods_per_year must be above 0, got 0"):
+        perf.sharpe(r, 0)
+
+
+def test_both_clocks_are_reported():
+    r = np.full(252, 0.001)
+    r[0] = 0
+    p = perf.describe(r, 252, years=1.04)
+    assert p.cagr_calendar == pytest.approx((1 + p.total_return) ** (1 / 1.04) - 1, rel=1e-12)
+    assert perf.describe(r, 252).reasons["cagr_calendar"] == "the length in calendar years was not given"
+
+
+@given(st.lists(st.integers(-20, 25).map(lambda v: v / 100), min_size=1, max_size=40))
+def test_drawdowns_cover_every_fall_once(r):
+    fall = perf.drawdown_curve(r)
+    table = perf.drawdowns(r, top=1000)
+    inside = np.zeros(len(fall), int)
+    for d in table:
+        end = len(fall) if d.recovery is None else d.recovery
+        inside[d.peak + 1 : end] += 1
+        assert d.depth == fall[d.peak + 1 : end].min() == fall[d.trough]
+        assert abs(fall[d.peak]) < 1e-12
+        assert d.bars is None or d.bars > 0
+    assert np.array_equal(inside, (fall < -1e-13).astype(int))
+    if table:
+        assert table[0].depth == perf.max_drawdown(r)
+
+
+def book(equity, name="toy", fees=0.0, slippage=0.0, traded=0.0, start=3):
+    e = np.asarray(equity, float)
+    k = len(e)
+    empty = np.zeros(0)
+    ints = empty.astype(np.int32)
+    fills = Fills(ints, ints, ints, empty, empty, empty, empty.astype(np.uint8))
+    full = [np.full(k, float(v)) for v in (fees, slippage, 0.0, traded)]
+    return Book(name, start, e, e, np.zeros((k, 1)), np.ones((k, 1)), *full, fills)
+
+
+def test_summary_of_a_book_counts_turnover_and_costs():
+    b = book([100, 110, 99, 120], fees=1.0, slippage=0.5, traded=20.0)
+    p = perf.summary(b, 12)
+    assert p.name == "toy"
+    assert p.bars == 3
+    assert p.total_return == pytest.approx(0.2, abs=1e-15)
+    before = np.array([100, 100, 110, 99])
+    assert p.turnover == pytest.approx((0.5 * 20 / before).sum() / 3 * 12, rel=1e-12)
+    assert p.cost == pytest.approx((1.5 / before).sum() / 3 * 12, rel=1e-12)
+    assert p.cost_total == 6.0
+    assert json.loads(json.dumps(p.to_dict(), allow_nan=False))["max_drawdown"] == pytest.approx(-0.1)
+
+
+def test_a_ruined_or_empty_book_says_so():
+    with pytest.raises(DataError) as caught:
+        perf.summary(book([100, -5, 10]), 252)
+    assert str(caught.value) == (
+        "book 'toy': equity is -5 at bar 4; "
+        "nothing can be compounded after ruin: lower the leverage or end the test there"
+    )
+    with pytest.raises(DataError, match="book 'toy' has 1 bars; a return needs two"):
+        perf.summary(book([100]), 252)
+    assert perf.summary(book([100, 50, 0]), 252).total_return == -1

@@ -1,0 +1,594 @@
+"""The report as text: what it says, what it escapes, what it leaves out, and how large it is."""
+
+import dataclasses
+import json
+import os
+import re
+from html import unescape
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_toys import EVIL, make_audit, make_report
+
+from hitherto.errors import ConfigError, HithertoError
+from hitherto.report import figures, findings, html, tables
+from hitherto.report.content import (
+    Audit,
+    AuditRow,
+    Costs,
+    Equity,
+    Estimate,
+    Example,
+    Gates,
+    Hindsight,
+    HindsightList,
+    HindsightRow,
+    IcSeries,
+    Ladder,
+    LadderRow,
+    ReportContent,
+    Verdict,
+    WeightsHistory,
+)
+from hitherto.report.thin import thin
+from hitherto.report.words import WORDS, amount, clean, number, percent, say, typeset
+
+DAYS = np.datetime64("2020-01-01") + np.arange(8)
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text outside scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self._stack = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if self._stack and self._stack[-1] == tag:
+            self._stack.pop()
+
+    def handle_data(self, data):
+        if not self._stack:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def page():
+    return html.render(make_report())
+
+
+@pytest.fixture(autouse=True)
+def _light(request, monkeypatch):
+    """Plotly's 4.8 MB script is left out where neither it nor the size of the page is looked at."""
+    if "page" not in request.fixturenames and "megabytes" not in request.node.name:
+        monkeypatch.setattr(html, "_plotly", lambda: "/* plotly */")
+
+
+def bare(verdict="Nothing is shown.", **parts) -> ReportContent:
+    return ReportContent(title="Bare", verdict=Verdict(verdict), **parts)
+
+
+def words(text):
+    """Sentences with plain spaces, as a person reads them."""
+    return text.replace("\u00a0", " ")
+
+
+# ---- the page -----------------------------------------------------------------------------------------------------
+
+
+def test_no_tag_points_outside_the_file(page):
+    outside = [
+        (tag, name, value)
+        for tag, attrs in Page(page).tags
+        for name, value in attrs.items()
+        if name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction", "ping")
+        and not (value or "").startswith(("#", "data:"))
+    ]
+    assert outside == []
+    style = re.search(r"<style>(.*?)</style>", page, re.S).group(1)
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_policy_allows_the_scripts_of_the_page_and_nothing_else(page):
+    import base64
+    import hashlib
+
+    metas = [a for t, a in Page(page).tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
+    policy = metas[0]["content"]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+    found = re.findall(r"<script>(.*?)</script>", page, re.S)
+    assert len(found) == 2
+    for script in found:
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+
+
+def test_the_page_is_below_seven_megabytes(page):
+    assert 1e6 < len(page.encode()) < 7e6
+
+
+def test_a_long_study_stays_below_seven_megabytes():
+    """Thirty years of daily data, every series at its full length."""
+    content = make_report(T=10_950)
+    assert len(html.render(content).encode()) < 7e6
+    for chart in figures.charts(content).values():
+        for trace in chart.figure.data:
+            if trace.type != "heatmap":
+                assert len(trace.x) <= 2000, (chart.name, trace.name)
+
+
+def test_a_page_above_seven_megabytes_is_refused_with_the_cure():
+    with pytest.raises(ConfigError, match=r"^report: the page is \d+\.\d MB, the limit is 7 MB; shorten the settings"):
+        html.render(make_report(settings="x" * 3_000_000))
+
+
+def test_a_reader_without_javascript_is_sent_to_the_tables(page):
+    assert '<noscript><p class="note">Charts need JavaScript; the tables below each of them hold the numbers.' in page
+
+
+def test_the_same_content_gives_the_same_bytes(page):
+    assert html.render(make_report()) == page
+
+
+def test_the_order_of_the_page(page):
+    text = Page(page).text
+    marks = [
+        "Twenty US stocks", "does not beat equal weight", "Read this first", "vendor-adjusted", "Sharpe ratio, net",
+        "What was tried to catch it cheating", "After costs LSTM top-5", "RankIC averages", "ranks 4 of 6",
+        "Forecasts for AAPL", "the forget gate averages", "names are held", "Costs take", "Choosing perfectly",
+        "Features and forecasts recomputed", "Study file", "What the data check saw",
+    ]  # fmt: skip
+    at = [text.index(mark) for mark in marks]
+    assert at == sorted(at), dict(zip(marks, at, strict=True))
+
+
+def test_flags_stand_at_the_top_and_in_the_audit(page):
+    text = Page(page).text
+    flag = make_report().flags[0]
+    first, second = (m.start() for m in re.finditer(re.escape(flag), text))
+    assert first < text.index("Sharpe ratio, net")
+    assert text.index("Choosing perfectly") < second < text.index("Features and forecasts recomputed")
+
+
+def test_it_never_claims_to_be_free_of_leaks(page):
+    assert not re.search(r"leak.free|no leak", Page(page).text, re.I)
+    assert not any(re.search(r"leak.free|无泄漏", phrase, re.I) for pair in WORDS.values() for phrase in pair)
+
+
+def test_chinese_is_kept_and_the_chinese_page_is_chinese(page):
+    assert "扣除成本后，LSTM 没有跑赢等权组合" in page
+    assert "平安银行" in page
+    chinese = html.render(make_report(language="zh", rising_red=True))
+    text = Page(chinese).text
+    assert '<html lang="zh-CN">' in chinese
+    for phrase in ("为抓出作弊所做的尝试", "净值", "成本吃掉毛收益的 61", "1 万 变成 2.1468 亿", "2 亿 只剩 9.57 万"):
+        assert phrase in words(text), phrase
+
+
+def test_every_phrase_has_the_same_blanks_in_both_languages():
+    for key, (en, zh) in WORDS.items():
+        assert set(re.findall(r"{(\w+)}", en)) == set(re.findall(r"{(\w+)}", zh)), key
+
+
+# ---- text from data stays text ------------------------------------------------------------------------------------
+
+HOSTILE = (EVIL, "</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<!--<script>", "{{ 7*7 }}",
+           "%{customdata}<b>x</b>", "a\u202eb\x1b[31mc\u2028d", "\ud800", "x" * 300)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_name_is_text_wherever_it_appears(name):
+    """The same name as title, symbol, model, probe, period, setting and finding; the tag structure must not move."""
+
+    def build(n):
+        base = make_report(T=60)
+        assert base.equity is not None
+        assert base.weights is not None
+        assert base.example is not None
+        return dataclasses.replace(
+            base, title=n, subtitle=n, created=n, flags=(n,), settings=n, data_card=f"p {n}\n\n- q {n}",
+            verdict=Verdict(n, n, rule=n), assumptions=(n,), facts={n: {n: n}},
+            audit=make_audit(rows=(AuditRow(n, n, "ok", n),), smallest=n, not_assessed=(n,)),
+            equity=Equity(base.equity.dates, {n: base.equity.curves["Ridge"]}, {n: "strategy"}),
+            ladder=Ladder((LadderRow(n, "strategy", sharpe=Estimate(1.0, 0.5, 1.5)),)),
+            example=dataclasses.replace(base.example, asset=n, horizon=n, model=n,
+                                        gates=Gates(DAYS[0], {n: np.zeros((3, 2))})),
+            weights=WeightsHistory(base.weights.dates, (n, *base.weights.names[1:]), base.weights.weights),
+            hindsight_list=HindsightList((HindsightRow(n, n, 0.1, 1.1),)),
+        )  # fmt: skip
+
+    content, plain = build(name), build("harmless")
+    page = html.render(content)
+    assert [t for t, _ in Page(page).tags] == [t for t, _ in Page(html.render(plain)).tags]
+    shown = " ".join(clean(name).split())
+    assert shown in Page(page).text
+    data = page.split('id="charts">')[1].split("</script>")[0]
+    assert not set("<>&\u2028\u2029") & set(data)
+    assert json.loads(data).keys() == figures.charts(content).keys()
+
+
+def test_chart_labels_are_escaped_for_plotly_which_reads_html():
+    ticks = figures.charts(make_report())["weights"].figure.layout.yaxis.ticktext
+    assert any(t.startswith("&lt;script&gt;") for t in ticks)
+    assert not any("<" in t for t in ticks)
+    assert figures.label("a<b> & c") == "a&lt;b&gt; &amp; c"
+    assert unescape(figures.label("<" * 50, 16)) == "<" * 15 + "…"
+
+
+def test_codes_like_600519_are_labels_not_numbers():
+    axis = figures.charts(make_report())["weights"].figure.layout.yaxis
+    assert "600519" in axis.ticktext
+    assert list(axis.tickvals) == list(range(len(axis.ticktext)))
+
+
+@given(st.text(max_size=60))
+def test_embedded_json_returns_as_it_was(text):
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    written = html.embed({"k": text})
+    assert not set("<>&\u2028\u2029") & set(written)
+    assert json.loads(written) == {"k": text}
+
+
+def test_clean_replaces_what_moves_a_terminal_or_reorders_text():
+    assert clean("a\x1b[31mb\u202ec\x00\ud800\u200b") == "a\ufffd[31mb\ufffdc\ufffd\ufffd\ufffd"
+    assert clean("平安\tbank\n") == "平安\tbank\n"
+
+
+# ---- parts that are missing ---------------------------------------------------------------------------------------
+
+PARTS = ("equity", "hindsight", "ic", "ladder", "example", "weights", "costs", "hindsight_list", "audit")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_may_be_missing(part):
+    full = Page(html.render(make_report(T=60))).text
+    less = Page(html.render(make_report(T=60, **{part: None}))).text
+    assert len(less) < len(full)
+    assert "does not beat equal weight" in less
+
+
+def test_the_barest_report_says_that_no_audit_was_run():
+    text = Page(html.render(bare())).text
+    assert "Nothing is shown." in text
+    assert text.count("No audit was run: nothing below was tested for use of the future.") == 2
+    assert "Contents" not in text
+    assert "Equity" not in text
+
+
+def test_empty_series_leave_their_section_out():
+    none, no = np.zeros(0), np.zeros(0, "datetime64[D]")
+    content = bare(
+        equity=Equity(no, {"S": none}, {"S": "strategy"}),
+        hindsight=Hindsight(no, none, none),
+        ic=IcSeries(no, none, none, 20, Estimate(0.0)),
+        ladder=Ladder(()),
+        example=Example("A", no, none, none),
+        weights=WeightsHistory(no, ("A",), np.zeros((0, 1))),
+        costs=Costs(no, none, none, 0.1, 0.1),
+        hindsight_list=HindsightList(),
+    )
+    assert figures.charts(content) == {}
+    assert "<figure" not in html.render(content)
+
+
+def test_nan_and_infinity_are_gaps_and_dashes():
+    bad = np.array([1.0, np.nan, np.inf, -np.inf, 0.0, -1.0, 1.2, 90.0])
+    curve = Equity(DAYS, {"S": bad, "B": np.full(8, np.nan)}, {"S": "strategy", "B": "benchmark"})
+    content = bare(
+        equity=curve, hindsight=Hindsight(DAYS, bad, bad), ic=IcSeries(DAYS, bad, bad, 3, Estimate(np.nan)),
+        ladder=Ladder((LadderRow("M", "model"),)), example=Example("A", DAYS, bad, bad),
+        weights=WeightsHistory(DAYS, ("A",), bad[:, None]), costs=Costs(DAYS, bad, bad, np.nan, np.nan),
+    )  # fmt: skip
+    page = html.render(content)
+    assert "Infinity" not in page.split('id="charts">')[1].split("</script>")[0]
+    assert "NaN" not in page.split('id="charts">')[1].split("</script>")[0]
+    assert not re.search(r"\bnan\b|\binf\b", Page(page).text)
+
+
+def test_parts_whose_lengths_differ_are_refused():
+    with pytest.raises(ConfigError, match=r"^report: equity 'S' has shape \(3,\), its dates have 8 rows$"):
+        Equity(DAYS, {"S": np.ones(3)}, {"S": "strategy"})
+    with pytest.raises(
+        ConfigError, match=r"^report: curve 'S' has the role None; use strategy, benchmark, baseline or"
+    ):
+        Equity(DAYS, {"S": np.ones(8)}, {})
+    with pytest.raises(ConfigError, match=r"^report: weights have shape \(8, 2\), dates and names say \(8, 1\)$"):
+        WeightsHistory(DAYS, ("A",), np.ones((8, 2)))
+    with pytest.raises(ConfigError, match=r"^report: gates must share one \(L, H\) shape"):
+        Gates(DAYS[0], {"input": np.ones((3, 2)), "forget": np.ones((4, 2))})
+    with pytest.raises(ConfigError, match=r"^report: costs name 1 years, 0 fees and 0 slippages$"):
+        Costs(DAYS, np.ones(8), np.ones(8), 0.1, 0.1, years=(2020,))
+    assert set(Gates(DAYS[0], {"f": np.ones((3, 2)), "c": np.ones((3, 2))}).values) == {"forget", "cell"}
+    with pytest.raises(ConfigError, match=r"^report: language 'fr' is not known; use 'en' or 'zh'$"):
+        bare(language="fr")
+
+
+# ---- a reader who stops after ten seconds -------------------------------------------------------------------------
+
+
+def alarm(content):
+    found = re.search(r'<p class="alarm" role="alert">(.*?)</p>', html.render(content))
+    return unescape(found.group(1)) if found else None
+
+
+def test_a_leak_stands_above_the_verdict_whatever_the_verdict_says():
+    content = make_report(T=60, audit=make_audit(rows=(AuditRow("Refit", "", "ok"), AuditRow("Rewrite", "", "LEAK"))))
+    said = "A leak was found (Rewrite): this study used the future, so no figure below can be trusted."
+    assert alarm(content) == said
+    page = html.render(content)
+    assert page.index(said) < page.index("does not beat equal weight")
+    assert 'class="verdict doubted"' in page
+    assert html.plain_summary(content).index(said) < html.plain_summary(content).index("does not beat")
+
+
+def test_an_audit_that_cannot_see_says_so():
+    blind = "The audit did not catch the leak that was planted to test it"
+    assert alarm(make_report(T=60, audit=make_audit(canary_caught=False))).startswith(blind)
+    assert alarm(make_report(T=60, audit=make_audit(rows=(AuditRow("Canary", "", "missed"),)))).startswith(blind)
+    assert alarm(make_report(T=60, audit=make_audit(rows=(AuditRow("X", "", "not assessed"),)))).startswith(
+        "No probe could be assessed"
+    )
+    assert alarm(make_report(T=60, audit=None)).startswith("No audit was run")
+    assert alarm(make_report(T=60)) is None
+
+
+def test_a_planted_leak_that_was_caught_is_not_counted_as_a_quiet_probe():
+    sentence, stop = findings.audit(make_audit(), "en")
+    assert sentence == "5 probes looked for use of the future and found none; that is what was tried, not a proof."
+    assert not stop
+    assert findings.audit(Audit((AuditRow("X", "", "ok"),)), "en")[0].startswith("One probe looked")
+
+
+# ---- titles state findings, computed from the numbers -------------------------------------------------------------
+
+
+def cost(gross, net):
+    return words(findings.costs(Costs(DAYS, np.ones(8), np.ones(8), gross, net), "en"))
+
+
+def test_costs_both_signs():
+    assert cost(0.10, 0.039) == "Costs take 61 % of the gross edge"
+    assert cost(0.10, 0.10) == "Costs take 0 % of the gross edge"
+    assert cost(0.02, -0.01) == "Costs take more than the whole gross edge: +2.0 % a year before costs, −1.0 % after"
+    assert cost(-0.031, -0.043) == (
+        "There was no gross edge for costs to take: −3.1 % a year before costs, −4.3 % after"
+    )
+    assert cost(0.01, 0.02).endswith("the cost account does not add up")
+    assert cost(np.nan, 0.02) == "The gross edge is not known"
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "says"),
+    [
+        (-0.01, 0.03, "contains 0, so no skill is shown"),
+        (0.0, 0.03, "contains 0, so no skill is shown"),
+        (0.004, 0.03, "above 0, interval [0.004, 0.030]"),
+        (-0.03, -0.004, "so the forecasts pointed the wrong way"),
+        (np.nan, np.nan, "no interval was computed"),
+    ],
+)
+def test_ic_title(lo, hi, says):
+    part = IcSeries(DAYS, np.zeros(8), np.zeros(8), 3, Estimate((lo + hi) / 2, lo, hi))
+    assert findings.ic(part, "en").endswith(says)
+
+
+def test_equity_title_ranks_the_strategy():
+    curves = {"Mine": np.linspace(1, 1.5, 8), "A": np.linspace(1, 1.2, 8), "B": np.linspace(1, 0.8, 8)}
+    roles = {"Mine": "strategy", "A": "baseline", "B": "model"}
+    said = findings.equity(Equity(DAYS, curves, roles), "en")
+    assert said == "After costs Mine turned 1.00 into 1.50, ahead of all 2 others; A (1.20) comes next"
+    curves["A"] = np.linspace(1, 2, 8)
+    said = findings.equity(Equity(DAYS, curves, roles), "en")
+    assert said == "After costs Mine turned 1.00 into 1.50, behind 1 of 2 others; A ended highest (2.00)"
+
+
+def test_drawdown_title_and_table():
+    wealth = np.array([1.0, 1.2, 0.9, 1.0, 1.2, 1.1, 1.3, 1.17])
+    assert words(findings.drawdown(wealth, "en")) == "The deepest fall took 25.0 % and was made good after 3 sessions"
+    rows = tables.falls(DAYS, wealth, "en").rows
+    assert [words(r.cells[3].text) for r in rows] == ["−25.0 %", "−10.0 %", "−8.3 %"]
+    assert [r.cells[2].text for r in rows] == ["2020-01-05", "—", "2020-01-07"]
+    assert "not made good by the end, 6 sessions later" in findings.drawdown(wealth[::-1].copy(), "en")
+    assert findings.drawdown(np.arange(1.0, 9.0), "en") == "Wealth never fell below an earlier high"
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=40))
+def test_deepest_fall_equals_the_slow_definition(values):
+    wealth = np.array(values)
+    slow = min(wealth[j] / wealth[: j + 1].max() - 1 for j in range(len(wealth)))
+    found = findings.falls(wealth)
+    assert (found[0].depth if found else 0.0) == slow
+
+
+@pytest.mark.parametrize(
+    ("capture", "random", "key"),
+    [
+        (Estimate(0.51, 0.49, 0.53), Estimate(0.5, 0.48, 0.52), "not told apart from random books"),
+        (Estimate(0.56, 0.54, 0.58), Estimate(0.5, 0.48, 0.52), "more than random books"),
+        (Estimate(0.44, 0.42, 0.46), Estimate(0.5, 0.48, 0.52), "less than random books"),
+        (Estimate(0.515, 0.51, 0.52), Estimate(0.5, 0.48, 0.52), "not told apart from random books"),
+    ],
+)
+def test_capture_title(capture, random, key):
+    assert key in findings.hindsight(Hindsight(DAYS, np.ones(8), np.ones(8), "", capture, random), "en")
+
+
+def test_ladder_title_both_signs():
+    def said(value, lo, hi):
+        rows = (
+            LadderRow("Me", "strategy", sharpe=Estimate(value, lo, hi)),
+            LadderRow("R", "model", sharpe=Estimate(0.7)),
+        )
+        return findings.ladder(Ladder(rows), "en")
+
+    assert said(0.5, -0.2, 1.2) == "Me ranks 2 of 2 by net Sharpe ratio, and its interval contains 0"
+    assert said(0.9, 0.2, 1.6) == "Me ranks 1 of 2 by net Sharpe ratio, and its interval lies above 0"
+    assert said(-0.9, -1.6, -0.2) == "Me ranks 2 of 2 by net Sharpe ratio, and its interval lies below 0"
+
+
+def test_example_title_counts_directions_and_correlation():
+    actual = np.array([0.01, -0.02, 0.03, -0.01, 0.02, 0.0, np.nan, 0.01])
+    said = words(findings.example(Example("A", DAYS, actual, actual * 0.1), "A", "en"))
+    assert said.startswith("Forecasts for A correlate +1.00 with what followed and were right on direction 100 %")
+    assert said.endswith("it rose 67 % of the time")
+    assert "correlate −1.00" in findings.example(Example("A", DAYS, actual, -actual), "A", "en")
+    assert findings.example(Example("A", DAYS, actual, np.ones(8)), "A", "en") == "Forecasts for A never change"
+
+
+def test_gates_title_is_the_memory_of_the_forget_gate():
+    gates = Gates(DAYS[0], {"forget": np.full((4, 3), 0.9)})
+    assert findings.gates(gates, "en") == (
+        "On 2020-01-01 the forget gate averages 0.90: the cell keeps about 10.0 bars of memory"
+    )
+    assert "window that ends on" in findings.gates(Gates(DAYS[0], {"reset": np.ones((4, 3))}), "en")
+
+
+def test_weights_title_long_short_and_empty():
+    w = np.tile([0.5, -0.3, 0.0], (8, 1))
+    said = words(findings.weights(WeightsHistory(DAYS, ("A", "B", "C"), w), "en"))
+    assert said == "2.0 names are held on average, 1.0 of them short; the largest weight is 50.0 % (A)"
+    assert findings.weights(WeightsHistory(DAYS, ("A", "B", "C"), 0 * w), "en") == "Nothing was ever held"
+
+
+def test_every_chart_has_title_caption_axis_unit_and_table():
+    charts = figures.charts(make_report(T=400))
+    assert list(charts) == [
+        "equity", "drawdown", "hindsight", "ic", "ladder", "example", "gates", "weights", "costs", "cost_years",
+    ]  # fmt: skip
+    for chart in charts.values():
+        assert chart.title
+        assert chart.caption
+        assert chart.table.rows
+        layout = chart.figure.layout
+        written = [a.text for a in layout.annotations] + [layout.xaxis.title.text, layout.yaxis.title.text]
+        assert any(w for w in written), chart.name
+
+
+# ---- colours ------------------------------------------------------------------------------------------------------
+
+
+def test_a_role_has_one_colour_in_every_chart():
+    content = make_report(T=400)
+    charts = figures.charts(content)
+    lines = {t.name: t.line.color for t in charts["equity"].figure.data}
+    dots = {t.name: t.marker.color for t in charts["ladder"].figure.data}
+    assert lines["LSTM top-5"] == dots["LSTM top-5"] == figures.STRATEGY
+    for name in ("Ridge", "LightGBM", "Equal weight", "Buy and hold"):
+        assert lines[name] == dots[name] == figures.ROLE_COLOURS[content.equity.roles[name]]
+    assert charts["hindsight"].figure.data[0].line.color == figures.HINDSIGHT
+    assert len({(t.line.color, t.line.dash) for t in charts["equity"].figure.data}) == len(lines)
+
+
+def test_one_switch_turns_gain_and_loss_round():
+    for rising_red, gain in ((True, figures.RED), (False, figures.GREEN)):
+        content = make_report(T=400, rising_red=rising_red)
+        bars = figures.charts(content)["example"].figure.data[0]
+        assert all((c == gain) == (y >= 0) for c, y in zip(bars.marker.color, bars.y, strict=True))
+        assert f"--up:{gain};" in html.render(content)
+
+
+# ---- thinning -----------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=0, max_size=400),
+    st.integers(4, 60),
+)
+def test_thinning_keeps_ends_and_extremes(values, points):
+    series = np.array(values, float)
+    rows = thin(series, points)
+    assert len(rows) <= max(points, 0)
+    assert np.all(np.diff(rows) > 0)
+    if len(series) <= points:
+        assert np.array_equal(rows, np.arange(len(series)))
+        return
+    assert rows[0] == 0
+    assert rows[-1] == len(series) - 1
+    if np.isfinite(series).any():
+        assert np.nanmin(series[rows]) == np.nanmin(series)
+        assert np.nanmax(series[rows]) == np.nanmax(series)
+    else:
+        assert np.isnan(series[rows]).all()
+
+
+def test_thinning_keeps_a_spike_and_a_gap_of_a_long_series():
+    series = np.sin(np.arange(100_000) / 500)
+    series[61_803], series[27_182] = 9.0, -9.0
+    series[40_000:45_000] = np.nan
+    rows = thin(series)
+    assert len(rows) <= 2000
+    assert {61_803, 27_182} <= set(rows)
+    assert np.isnan(series[rows]).sum() >= 40  # 5 % of the series is a gap, so about 5 % of 1,000 buckets are
+
+
+# ---- numbers, terminal, file --------------------------------------------------------------------------------------
+
+
+def test_numbers_as_text():
+    assert number(-0.004, 2) == "0.00"
+    assert number(-1234.5, 1) == "−1,234.5"
+    assert number(0.5, 2, sign=True) == "+0.50"
+    assert number(np.nan) == "—"
+    assert words(percent(0.6123)) == "61.2 %"
+    assert percent(np.nan) == "—"
+    assert words(amount(2.1468e8, "zh")) == "2.1468 亿"
+    assert words(amount(1e4, "zh")) == "1 万"
+    assert words(amount(2.146823e8)) == "214.68 million"
+    assert words(amount(3.14e-7)) == "3.14 × 10⁻⁷"
+    assert words(amount(-2.5e12)) == "−2.50 × 10¹²"
+    assert amount(0.0) == "0.0000"
+    assert typeset("-0.7% .. +4.8%, 2020-01-05, 1e-5, x-1, -.5") == "−0.7% .. +4.8%, 2020-01-05, 1e-5, x-1, −.5"
+
+
+def test_the_words_are_inserted_never_parsed():
+    assert say("en", "f_equity_alone", name="{end} {0}", end="2") == "After costs {end} {0} turned 1.00 into 2"
+
+
+def test_plain_summary_lines_up_and_cannot_move_the_cursor():
+    import unicodedata
+
+    ladder = Ladder(
+        (LadderRow("平安\x1b[31m", "strategy", net_return=0.1), LadderRow("ridge", "model", net_return=-0.2))
+    )
+    text = html.plain_summary(make_report(T=60, ladder=ladder))
+    assert "\x1b" not in text
+    rows = [line for line in text.splitlines() if line.startswith(("Model", "平安", "ridge"))]
+
+    def width(s):
+        return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in s)
+
+    assert len(rows) == 3
+    assert len({width(r) for r in rows}) == 1
+    assert "does not beat equal weight" in text
+    assert "! Prices are vendor-adjusted" in text
+
+
+def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / "new" / "报告.html"
+    assert html.write(make_report(T=60), target) == target
+    first = target.read_bytes()
+    assert first == html.render(make_report(T=60)).encode()
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(HithertoError, match="disk full"):
+        html.write(make_report(T=90), target)
+    assert target.read_bytes() == first
+    assert list(target.parent.iterdir()) == [target]
