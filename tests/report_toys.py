@@ -246,7 +246,8 @@ def make_report(seed: int = 0, T: int = 1260, language: str = "en", **changes) -
             (0.026, 0.028, 0.031, 0.027),
         ),
         hindsight_list=HindsightList(chain(BEST, 1e4, 1), chain(WORST, 2e8, -1), 1e4, 2e8),
-        settings='[data]\nsource = "sample:us20"\nadjustment = "restated_total_return"\n\n[model]\nkind = "lstm"\nhidden = 32\nlookback = 20\n',
+        settings='[data]\nsource = "sample:us20"\nadjustment = "restated_total_return"\n'
+        '\n[model]\nkind = "lstm"\nhidden = 32\nlookback = 20\n',
         facts={
             "Software": {"hitherto": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "numpy": "2.3.4"},
             "Run": {

@@ -73,7 +73,8 @@ def quarter_peek(df):
 
 
 LEAKS = [
-    (next_bar, "L01", 1), (next_but_one, "L02", 2), (centred, "L02", 5), (forward_window, "L02", 3), (full_z, "L04", None),
+    (next_bar, "L01", 1), (next_but_one, "L02", 2), (centred, "L02", 5), (forward_window, "L02", 3),
+    (full_z, "L04", None),
     (full_rank, "L04", None), (back_fill, "L03", None), (interpolated, "L03", None), (week_close, "L02", 4),
     (forward_adjusted, "L04", None), (quarter_peek, "L01", 1),
 ]  # fmt: skip
@@ -478,7 +479,8 @@ def predictor(kind, windows, unit="asset"):
 @pytest.mark.parametrize(
     ("kind", "unit", "leak"),
     [
-        ("plain", "asset", None), ("float32", "asset", None), ("batch_norm", "asset", "L06"), ("dropout", "asset", "L07"),
+        ("plain", "asset", None), ("float32", "asset", None), ("batch_norm", "asset", "L06"),
+        ("dropout", "asset", "L07"),
         ("running", "asset", "L07"), ("first_listing", "asset", "L06"), ("date_norm", "date", None),
         ("date_norm", "asset", "L06"), ("batch_norm", "date", "L06"),
     ],
@@ -560,8 +562,8 @@ def test_anyones_splitter():
     shuffled = [(np.sort(order[40:]), np.sort(order[:40]))]
     inside = [(np.r_[parts[0][:-5], parts[2]], parts[1])]
     embargoed = [(np.r_[parts[0][:-5], parts[2][5:]], parts[1])]
-    seen = {k: audit_splitter(v, t, end, name=k) for k, v in
-            {"forward": forward, "gapped": gapped, "shuffled": shuffled, "inside": inside, "embargoed": embargoed}.items()}  # fmt: skip
+    given = {"forward": forward, "gapped": gapped, "shuffled": shuffled, "inside": inside, "embargoed": embargoed}
+    seen = {k: audit_splitter(v, t, end, name=k) for k, v in given.items()}
     assert {k: [f.leak for f in r.findings] for k, r in seen.items()} == {
         "forward": ["L14"] * 4, "gapped": [], "shuffled": ["L13"], "inside": ["L15"], "embargoed": [],
     }  # fmt: skip

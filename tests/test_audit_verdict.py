@@ -29,8 +29,8 @@ def finding(**changes):
 
 def report(findings=(), results=None, canaries=(), **changes):
     ok = ProbeResult("P2", "features", "the future rewritten", "ok", cuts=(0, 24))
-    given = {"noise_floor": {"features": 0.0}, "not_assessed": ("P8 null worlds",), "scope": "1 target", "evaluations": 8,
-             "seconds": 1.25}  # fmt: skip
+    given = {"noise_floor": {"features": 0.0}, "not_assessed": ("P8 null worlds",), "scope": "1 target",
+             "evaluations": 8, "seconds": 1.25}  # fmt: skip
     return AuditReport(
         tuple([ok] if results is None else results), tuple(findings), tuple(canaries), **{**given, **changes}
     )
@@ -150,9 +150,10 @@ class ToyStudy:
         peek.__name__ = "features"
         kind = "batch_norm" if self.leak == "model" else "plain"
         refit = refit_target("all" if self.leak == "scaler" else "train")
+        model = predictor(kind, make_windows(panel))
         return AuditPlan(
-            panel, (from_function(peek),), tuple(folds_of(panel, label)), label, 3, (predictor(kind, make_windows(panel)),),
-            refit, refit_planted=refit_target("all"), notes=("the vendor restated the past",),
+            panel, (from_function(peek),), tuple(folds_of(panel, label)), label, 3, (model,), refit,
+            refit_planted=refit_target("all"), notes=("the vendor restated the past",),
         )  # fmt: skip
 
 

@@ -468,6 +468,14 @@ def test_a_suspended_name_is_kept_and_refused():
     ]
 
 
+def test_a_suspension_flag_refuses_even_where_a_price_is_given():
+    halted = np.array([[False], [True], [False]])
+    panel = panel_of([[10.0], [10.0], [10.0]]).replace(suspended=halted)
+    book = simulate(panel, weights_of([[1.0]] * 3), capital=100)
+    assert [REASONS[r] for r in book.fills.reason] == ["not tradable", "filled"]
+    assert [bool(row.tradable[0]) for row in Outcome(panel).markets()] == [True, False, True]
+
+
 def test_a_delisted_position_stays_frozen_and_is_reported():
     listed = np.array([[True], [True], [False], [False]])
     panel = panel_of([[10.0], [8.0], [NAN], [NAN]]).replace(listed=listed, suspended=np.zeros((4, 1), bool))

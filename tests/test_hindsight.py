@@ -192,6 +192,16 @@ def test_topk_bounds_by_hand():
     assert capture(np.array([0.1, 9.0]), np.array([0.2, 0.5]), np.array([0.0, 0.5])) == pytest.approx(0.5)
 
 
+def test_the_bounds_choose_from_the_universe_of_the_decision():
+    panel = make_panel(T=8, N=4, seed=5)
+    price = panel.view("close")
+    gain = price[5] / price[2] - 1
+    outside = np.ones(panel.shape, bool)
+    outside[1, np.argmax(gain)] = False
+    (r,) = best_topk(panel.replace(universe=outside), 1, np.array([1, 4]))
+    assert r == pytest.approx(np.sort(gain)[-2])
+
+
 def test_the_open_fill_reads_opens():
     panel = make_panel(T=8, N=4, factor=True)
     rows, price = np.array([1, 4]), panel.view("open")

@@ -125,19 +125,19 @@ def coverage(make, truth, intervals=400):
 
 
 def test_the_interval_covers_a_dependent_mean_and_days_drawn_singly_do_not():
-    # AR(1) 0.5, 500 days: 93.2 % of 1,500 other series were covered, so over 400 the share has sd .0126; .87 lies 4.9
-    # sd below (1e-6) and .98 3.8 sd above (1e-4).
+    # AR(1) 0.5, 500 days: 93.0 % of 1,500 other series were covered, so over 400 the share has sd .0128; .87 lies 4.7
+    # sd below (1e-6) and .98 3.9 sd above (5e-5).
     blocks = coverage(lambda s: mean_interval(ar1(s, 500, 0.5), rng(s), draws=300), 0.0)
     assert 0.87 <= blocks <= 0.98
     # Planted failure: single days miss a variance ratio of (1 + .5) / (1 - .5) = 3 and cover P(|z| < 1.96 / sqrt 3),
-    # about .75 (.753 of 1,500 other series); sd .0216, so .84 is 4 sd above (3e-5).
+    # about .75 (.749 of 1,500 other series); sd .0217, so .84 is 4.2 sd above (1e-5).
     single = coverage(lambda s: mean_interval(ar1(s, 500, 0.5), rng(s), draws=300, block=1), 0.0)
     assert single < 0.84
 
 
 def test_sharpe_interval_covers():
-    # Independent normal days, true Sharpe 0.8: 95.3 % of 1,500 other series; sd of the share .0106; .89 is 6 sd below
-    # and .985 3 sd above, chance 0.13 %.
+    # Independent normal days, true Sharpe 0.8: 94.5 % of 1,500 other series; sd of the share .0114, so .89 is 4.8 sd
+    # below (1e-6) and .985 3.5 sd above (2e-4).
     truth, sd = 0.8, 0.01
     mean = truth * sd / math.sqrt(252)
 

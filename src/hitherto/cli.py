@@ -85,7 +85,7 @@ def _run(
 
 def _print(text: str) -> None:
     # A symbol or path may hold characters the terminal cannot show, or control codes that would drive it.
-    clean = "".join(c if c in "\n\t" or c.isprintable() else "?" for c in text)
+    clean = "".join(c if c in "\n\t" or c.isprintable() else " " if c.isspace() else "?" for c in text)
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(clean.encode(encoding, "replace").decode(encoding) + "\n")
 

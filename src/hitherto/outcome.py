@@ -16,7 +16,8 @@ Floats = NDArray[np.float64]
 class MarketRow(NamedTuple):
     """What the market offers at one bar, each (N,): raw prices as traded, volume in shares, NaN when suspended.
 
-    growth: factor_t / factor_{t-1}, 1 where unknown: shares x close(t-1) x (growth - 1) is paid to the holder.
+    growth: factor_t / factor_{t-1}, 1 where unknown: the ex price is last / growth, and the holder is paid
+    shares x last x (1 - 1 / growth), which leaves his wealth as it was.
     tradable: listed, not suspended, price known. last: the last known raw close before this bar.
     """
 

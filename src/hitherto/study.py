@@ -235,7 +235,7 @@ class Study:
 
     def seeds_of(self, model: Forecaster) -> range:
         """Return the seeds to fit; closed-form models have one."""
-        return range(self.settings.seeds if getattr(model, "stochastic", model.name not in DETERMINISTIC) else 1)
+        return range(self.settings.seeds if getattr(model, "stochastic", True) else 1)
 
     def run(self, out: str | Path | None = None, *, resume: bool = False, progress: str = "auto") -> Result:
         """Run the study into the folder ``out`` (default hitherto-runs/NAME-TIME) and return its Result.
@@ -256,9 +256,6 @@ class Study:
         from hitherto.study_audit import plan
 
         return plan(self)
-
-
-DETERMINISTIC = {"zero", "persistence", "momentum", "ridge"}
 
 
 def forecasts_of(fits: list[Fit], shape: tuple[int, int], names: tuple[str, ...]) -> list[Forecast]:

@@ -77,12 +77,22 @@ def title(p: PortfolioSettings) -> str:
     return p.name or (f"top {p.k}" if p.rule == "topk_dropout" else f"long-short {p.k}")
 
 
-def trade(study: Study, panel: Panel, weights: Weights, name: str, start: int) -> Book:
-    """Simulate weights under the study's exchange settings from row ``start`` on."""
+def trade(study: Study, panel: Panel, weights: Weights, name: str, span: tuple[int, int]) -> Book:
+    """Simulate weights under the study's exchange settings on the rows of ``span`` (first, one past the last).
+
+    Buy and hold takes splits and dividends in shares: cash would pile up that it never invests again.
+    """
     e = study.settings.exchange
     costs = Costs(e.fee_bps, e.slippage_bps, e.min_fee, e.sell_tax_bps, e.lot)
     named = Weights(name, weights.values, weights.decided)
-    return simulate(panel, named, costs=costs, fill=e.fill, capital=e.capital, start=start)
+    return simulate(panel, named, costs=costs, fill=e.fill, capital=e.capital, start=span[0], stop=span[1],
+                    reinvest=name == HOLD)  # fmt: skip
+
+
+def tested(forecast: Forecast) -> tuple[int, int]:
+    """Return the rows of the books: from the first forecast to the bar that fills the last one (one past it)."""
+    rows = np.flatnonzero(forecast.fold >= 0)
+    return int(rows[0]), min(len(forecast.fold), int(rows[-1]) + 2)
 
 
 def all_weights(study: Study, p: Prepared, forecasts: dict[str, Forecast]) -> tuple[dict[str, Weights], dict[str, str]]:
@@ -116,9 +126,9 @@ def evaluate(study: Study, p: Prepared, raw: list[Forecast]) -> Evaluation:
     weights, of_model = all_weights(study, p, forecasts)
     if primary not in of_model:
         raise DataError(f"{primary}: every forecast is 0, there is nothing to trade; check features and label")
-    start = int(np.argmax(forecasts[primary].fold >= 0))
-    books = {name: trade(study, p.panel, w, name, start) for name, w in weights.items()}
-    years = float((p.panel.sessions[-1] - p.panel.sessions[start]).astype(int) / 365.25)
+    start, stop = tested(forecasts[primary])
+    books = {name: trade(study, p.panel, w, name, (start, stop)) for name, w in weights.items()}
+    years = float((p.panel.sessions[stop - 1] - p.panel.sessions[start]).astype(int) / 365.25)
     per = study.settings.periods_per_year
     performance = {name: summary(b, per, years=years) for name, b in books.items()}
     ratios = {name: _sharpe(b, rng.child("sharpe", name), per) for name, b in books.items()}
@@ -126,7 +136,7 @@ def evaluate(study: Study, p: Prepared, raw: list[Forecast]) -> Evaluation:
     rivals = {EQUAL: books[EQUAL].returns, HOLD: books[HOLD].returns}
     rivals |= {m: books[b].returns for m, b in of_model.items() if m != primary}
     against = {n: _paired(main.returns, r, rng.child("against", n), per) for n, r in rivals.items()}
-    index = None if study.benchmark is None else study.benchmark[start:]
+    index = None if study.benchmark is None else study.benchmark[start:stop]
     if index is not None:
         r = index[1:] / index[:-1] - 1.0
         both = np.isfinite(r)

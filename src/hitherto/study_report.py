@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from hitherto.exchange.account import Book
 from hitherto.exchange.simulate import simulate
 from hitherto.exchange.step import Costs
 from hitherto.market import sample
+from hitherto.models.glassbox import LSTMCell
 from hitherto.report import content as c
 from hitherto.result import Result
 from hitherto.seeds import Stream
+from hitherto.study import Fit
 from hitherto.study_evaluate import EQUAL, HOLD
 
 Floats = NDArray[np.float64]
@@ -79,12 +82,13 @@ def flags(r: Result) -> tuple[str, ...]:
 
 def verdict(r: Result) -> c.Verdict:
     """Return the verdict's sentence and rows."""
+    zh = r.study.settings.report.language == "zh"
     rows = tuple(
-        c.VerdictRow(x.question_zh if r.study.settings.report.language == "zh" else x.question, _n(x.estimate), _n(x.lo),
-                     _n(x.hi), x.words_zh if r.study.settings.report.language == "zh" else x.words)
+        c.VerdictRow(x.question_zh if zh else x.question, _n(x.estimate), _n(x.lo), _n(x.hi),
+                     x.words_zh if zh else x.words, x.unit)
         for x in r.verdict.rows
     )  # fmt: skip
-    return c.Verdict(r.verdict.headline, r.verdict.headline_zh, rows, r.verdict.rule)
+    return c.Verdict(r.verdict.headline, r.verdict.headline_zh if zh else "", rows, r.verdict.rule)
 
 
 def _n(x: float | None) -> float:
@@ -98,7 +102,8 @@ def _estimate(i: Interval | None, value: float | None = None) -> c.Estimate:
 def key_figures(r: Result, seen: c.Hindsight | None) -> tuple[c.KeyFigure, ...]:
     """Return the five figures: net excess return, Sharpe, RankIC, maximum drawdown, capture."""
     e, main = r.evaluation, r.evaluation.main
-    excess, ratio = e.against.get(EQUAL), e.sharpe[main]
+    row, ratio = r.verdict.rows[0], e.sharpe[main]  # the verdict's own comparison with equal weight
+    excess = c.Estimate(row.estimate, _n(row.lo), _n(row.hi)) if row.estimate is not None else None
     rank = e.summaries[r.study.models[0].name][e.output].rank_ic
     perf = e.performance[main]
     capture = seen.capture if seen else None
@@ -119,17 +124,45 @@ def _figure(label: str, i: Any, form: str, text: str, value: float | None = None
     return c.KeyFigure(label, form.format(point), f"{form.format(i.lo)} .. {form.format(i.hi)}", text)
 
 
+PROBES = {
+    "P0": "determinism", "P1": "right-truncation", "P2": "future rewritten", "P3": "refit", "P4": "batch neighbours",
+    "P10": "interval algebra",
+}  # fmt: skip
+
+
 def audit(r: Result) -> c.Audit:
-    """Return what was tried to catch the study."""
+    """Return what was tried to catch the study, one row per probe, and a row of its own for each that found something."""
     if r.audit is None:
         return c.Audit(not_assessed=("everything: the audit was switched off",))
-    words = {"ok": "ok", "leak": "LEAK", "LEAK": "LEAK"}
-    rows = tuple(
-        c.AuditRow(p.probe, p.tried, words.get(p.status, "not assessed"), p.detail)  # type: ignore[arg-type]
-        for p in r.audit.results
-    )
-    caught = r.audit.exit_code != 5
-    return c.Audit(rows, r.audit.smallest, caught, tuple(r.audit.not_assessed))
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for x in r.audit.results:
+        groups.setdefault((x.probe, x.status), []).append(x)
+    rows = []
+    for (probe, status), members in groups.items():
+        result: c.Result = "ok" if status == "ok" else "LEAK" if status == "LEAK" else "not assessed"
+        found = "; ".join(f.line() for x in members for f in x.findings)
+        detail = "; ".join(dict.fromkeys(x.detail for x in members if x.detail))
+        on = ", ".join(dict.fromkeys(x.target for x in members))
+        tried = "; ".join(dict.fromkeys(x.tried for x in members))
+        rows.append(c.AuditRow(f"{probe} {PROBES.get(probe, '')}".strip(), f"{tried} (on {on})", result, found or detail))
+    return c.Audit(tuple(rows), smallest(r.audit.canaries), r.audit.canary_caught, tuple(r.audit.not_assessed))
+
+
+def smallest(canaries: Sequence[Any]) -> str:
+    """Return one sentence on the weakest planted leak that was caught in each target (audit.json holds the ladder)."""
+    weakest: dict[float, list[str]] = {}
+    other: list[str] = []
+    for target in dict.fromkeys(x.target for x in canaries):
+        caught = [x for x in canaries if x.target == target and x.caught]
+        strengths = [x.size[0] for x in caught if x.size is not None and x.size[1] == 1]
+        if strengths:
+            weakest.setdefault(min(strengths), []).append(target)
+        other += [x.leak for x in caught if x.size is None]
+    if not weakest and not other:
+        return "Nothing that was planted was caught."
+    parts = [f"{s:.0e} of a column's scale in {', '.join(t)}" for s, t in sorted(weakest.items())]
+    text = f"tomorrow's outcome mixed in at {'; at '.join(parts)}" if parts else ""
+    return "; ".join(p for p in [text, *dict.fromkeys(other)] if p) + "."
 
 
 def equity(r: Result) -> c.Equity:
@@ -252,18 +285,21 @@ def example(r: Result) -> c.Example | None:
     )  # fmt: skip
 
 
-def _gates(r: Result, fit: Any, n: int) -> c.Gates | None:
-    if not hasattr(fit.fitted, "gates"):
-        return None
-    index = fit.windows.index
+def _gates(r: Result, fit: Fit, n: int) -> c.Gates | None:
+    """Return every gate of the first LSTM layer in the last window of listing ``n``, recomputed in NumPy."""
+    tensors, index = fit.fitted.tensors(), fit.windows.index
     mine = np.flatnonzero(index[:, 1] == n)
-    if not len(mine):
+    if "lstm.weight_ih_l0" not in tensors or not len(mine):
         return None
     t = int(index[mine[-1], 0])
     only = np.zeros_like(fit.windows.mask)
     only[t, n] = True
-    trace = fit.fitted.gates(fit.windows.with_(mask=only))
-    return c.Gates(r.prepared.panel.sessions[t], trace, "Recomputed in NumPy from the saved weights.")
+    batch = next(fit.windows.with_(mask=only).batches(1))
+    trace = LSTMCell.from_torch_state(tensors, prefix="lstm.").run(batch.x)
+    names = {"input": trace.i, "forget": trace.f, "output": trace.o, "candidate": trace.g, "cell": trace.c,
+             "hidden": trace.h}  # fmt: skip
+    values = {k: np.asarray(v[:, 0, :], np.float64) for k, v in names.items()}
+    return c.Gates(r.prepared.panel.sessions[t], values, "First layer, recomputed in NumPy from the saved weights.")
 
 
 def weights(r: Result) -> c.WeightsHistory:
@@ -283,7 +319,8 @@ def costs(r: Result) -> c.Costs:
     """Return the same weights traded free of costs beside the net book, and what was paid per year."""
     e, panel, book = r.evaluation, r.prepared.panel, r.book
     free: Book = simulate(panel, e.weights[e.main], costs=Costs(), fill=r.study.settings.exchange.fill,
-                          capital=r.study.settings.exchange.capital, start=book.start)  # fmt: skip
+                          capital=r.study.settings.exchange.capital, start=book.start,
+                          stop=book.start + len(book.equity))  # fmt: skip
     first, last = _span(r)
     dates = panel.sessions[first : last + 1]
     years = dates.astype("datetime64[Y]").astype(int) + 1970

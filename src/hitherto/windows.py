@@ -170,8 +170,7 @@ class Windows:
                 std = np.sqrt(np.where(known, x * x, 0).sum(axis=0) / count)
                 x = x / np.where(std > 0, std, 1)
         gap = np.isnan(x)
+        np.copyto(x, self.missing.fill, where=gap)
         if self.missing.mask_channel:
             x = np.concatenate([x, gap.mean(axis=2, keepdims=True, dtype=np.float32)], axis=2)
-            gap = np.isnan(x)
-        x[gap] = self.missing.fill
         return x.astype(np.float32, copy=False)

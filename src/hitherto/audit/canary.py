@@ -81,7 +81,8 @@ class Planted:
             self._shares = {s: draw.random(panel.shape) < s for s in shares}
         host, size, spread, usual = self._fixed
         values = out[host]
-        ahead = {r: np.nan_to_num(future_return(panel, r) * (size / spread)) for r in {x.reach for x in self.leaks.values()}}
+        reaches = {leak.reach for leak in self.leaks.values()}
+        ahead = {r: np.nan_to_num(future_return(panel, r) * (size / spread)) for r in reaches}
         planted = {}
         for name, leak in self.leaks.items():
             part = leak.strength * ahead[leak.reach]
@@ -98,7 +99,8 @@ class PlantedInput:
 
     def __init__(self, inner: Target, reach: int = 1, strength: float = 1.0) -> None:
         self.inner = inner
-        self.name, self.unit, self.exact = inner.name, inner.unit, inner.exact
+        self.name, self.exact = inner.name, inner.exact
+        self.unit: Unit = inner.unit
         self.shape_rtol = float(getattr(inner, "shape_rtol", 0.0))
         self.reach, self.strength = reach, strength
 

@@ -98,11 +98,7 @@ def cut_down(panel: Panel, limit: tuple[int, int], last: int, rng: Stream) -> tu
     most, rows = limit
     first = max(0, last - rows + 1)
     if first or last < panel.shape[0] - 1:
-        fields = {k: v[first : last + 1].copy() for k, v in panel.fields.items()}
-        masks = {m: getattr(panel, m)[first : last + 1].copy() for m in ("listed", "suspended", "missing", "universe")}
-        panel = panel.replace(
-            times=panel.times[first : last + 1], sessions=panel.sessions[first : last + 1], fields=fields, **masks
-        )
+        panel = panel.rows(last + 1).since(first)
     if panel.shape[1] <= most:
         return panel, first
     known = np.logical_or.reduce([np.isfinite(v) for v in panel.fields.values()])

@@ -36,8 +36,10 @@ class Affine:
     limit: float = float("inf")
 
     def apply(self, x: NDArray[np.float32]) -> None:
-        """Transform ``x`` (..., F) in place; NaN stays NaN."""
-        np.subtract(x, self.shift, out=x)
-        np.multiply(x, self.scale, out=x)
+        """Transform a contiguous ``x`` (L, ..., F) in place; NaN stays NaN."""
+        v = x.reshape(len(x), -1)  # long rows: broadcasting over a short F axis costs twice as much
+        copies = v.shape[1] // len(self.shift)
+        np.subtract(v, np.tile(self.shift, copies), out=v)
+        np.multiply(v, np.tile(self.scale, copies), out=v)
         if np.isfinite(self.limit):
-            np.clip(x, -self.limit, self.limit, out=x)
+            np.clip(v, -self.limit, self.limit, out=v)

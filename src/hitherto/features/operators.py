@@ -56,10 +56,6 @@ def _logic(f: Callable[..., Any]) -> Callable[..., Floats]:
     return _row(compute)
 
 
-def _log(x: Floats) -> Floats:
-    return np.log(np.where(x > 0, x, np.nan))
-
-
 def _greater(x: Floats, y: Floats) -> Floats:
     return np.maximum(x, y) + 0.0
 
@@ -108,12 +104,11 @@ def _total(x: Floats, n: int) -> Floats:
     return out
 
 
-def _latest(x: Floats, known: NDArray[np.bool_], n: int) -> Floats:
-    """Return the latest known value of the window, 0 where there is none."""
+def _latest(x: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Return the latest known value, 0 before the first: a value of the window wherever the window knows one."""
     t = np.arange(len(x))[:, None]
     last = np.maximum.accumulate(np.where(known, t, -1), axis=0)
-    value = np.take_along_axis(x, np.maximum(last, 0), axis=0)
-    return np.where((last >= 0) & (t - last < n), value, 0.0)
+    return np.where(last >= 0, np.take_along_axis(x, np.maximum(last, 0), axis=0), 0.0)
 
 
 class _Window:
@@ -128,7 +123,7 @@ class _Window:
         self.known = known.astype(np.float64)
         self.x = np.where(known, x, 0.0)
         self.count = _total(self.known, n)
-        self.pivot = _latest(x, known, n)
+        self.pivot = _latest(x, known)
         self._buffer = np.empty_like(self.x)
         self.offset = np.zeros_like(self.x)
         total = self.deviation(0).copy()
@@ -270,7 +265,7 @@ def _med(x: Floats, n: int) -> Floats:
 
 def _wma(x: Floats, n: int) -> Floats:
     known = np.isfinite(x)
-    pivot = _latest(x, known, n)
+    pivot = _latest(x, known)
     filled, weight = np.where(known, x, 0.0), known.astype(np.float64)
     total, weights = np.zeros_like(x), np.zeros_like(x)
     for k in range(min(n, len(x))):
@@ -449,7 +444,7 @@ def _table() -> dict[str, Operator]:
         Operator("neg", _row(np.negative), x, symbol="-"),
         Operator("not", _logic(np.logical_not), x, symbol="not "),
     ]
-    rows += [Operator("abs", _row(np.abs), x), Operator("sign", _row(np.sign), x), Operator("log", _row(_log), x)]
+    rows += [Operator("abs", _row(np.abs), x), Operator("sign", _row(np.sign), x), Operator("log", _row(np.log), x)]
     rows += [Operator("if", _row(_if), ("condition", "x", "y"))]
     shifts = [Operator(k, _by_block(f), x, n, "shift") for k, f in (("ref", _ref), ("delta", _delta))]
     single = {"mean": _mean, "sum": _sum, "max": _max, "min": _min, "idxmax": _idxmax, "idxmin": _idxmin, "med": _med,

@@ -71,9 +71,7 @@ def factor_falls(bars: Bars) -> Iterator[Finding]:
 
     def text(count: int, symbols: int, i: int) -> str:
         drop = 100 * (1 - factor[i] / factor[i - 1])
-        return (
-            f"the factor falls on {count} bars of {symbols} symbols, first by {drop:.1f} %: an error or a reverse split"
-        )
+        return f"the factor falls on {count} bars of {symbols} symbols, first by {drop:.1f} %: often a vendor's error"
 
     yield from _one(bars, "factor_falls", fall, text)
 

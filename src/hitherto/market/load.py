@@ -183,7 +183,7 @@ def _symbols(raw: pl.DataFrame, origin: Origin, stem: str | None, findings: list
     if column.dtype.is_integer():
         text = "symbols are whole numbers: leading zeros, if there were any, are lost"
         findings.append(Finding("numeric_symbols", show(column[0]), text, column.n_unique()))
-    elif not (column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+    elif column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         raise DataError(f"{origin.cell(0, 'symbol')}: {column.dtype} values are no symbols; store them as text")
     text = column.cast(pl.String).str.strip_chars()
     empty = text.is_null() | (text == "")

@@ -98,7 +98,7 @@ def events(seed: int, bars: int = 600, symbols: int = 12) -> Toy:
     factor. S000 never halts. Field ``report``: the value of a quarter enters the row on which it was published, 20 bars
     after the quarter's end, and moves the price on that very bar: whoever dates it at the quarter's end sees the
     future. ``marks``: halts (symbol, first, last), delisted, listed, split (symbol, row), reports (symbol, quarter's
-    end, published, value), limits (T, N) int8 +1/-1 where the close is at its limit (some of these bars have one price).
+    end, published, value), limits (T, N) int8 +1/-1 where the close is at its limit (some at one price).
     """
     if bars < 200 or symbols < 6:
         raise ConfigError(f"events: bars >= 200 and symbols >= 6 are needed, got {bars} and {symbols}")
@@ -188,7 +188,7 @@ def _grow(
 
 def _market(g: np.random.Generator, r: Floats, night: Floats | None = None) -> Bars:
     """Bars from close-to-close returns (T, N), the part before the open given or drawn; prices are not rounded."""
-    close: Floats = 100.0 * np.cumprod(1 + r, axis=0)
+    close = np.cumprod(1 + r, axis=0, dtype=np.float64) * 100
     before = np.vstack([np.full((1, r.shape[1]), 100.0), close[:-1]])
     return _bars(_shape(g, close, before, night))
 

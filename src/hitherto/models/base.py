@@ -61,7 +61,11 @@ class Fitted(Protocol):
 
 @runtime_checkable
 class Forecaster(Protocol):
-    """Learns from train windows, may stop by validation windows. ``unit``: what one prediction may look at."""
+    """Learns from train windows, may stop by validation windows.
+
+    A class attribute ``stochastic = False`` says that the fit draws no random number: a study then fits it once,
+    whatever the number of seeds.
+    """
 
     @property
     def name(self) -> str:

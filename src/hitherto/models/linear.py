@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ class Ridge:
 
     name: str = "ridge"
     unit: Unit = "asset"
+    stochastic: ClassVar[bool] = False
     lookback: int = 1
     alpha: float | None = None
     target: Target = "raw"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ class Zero:
 
     name: str = "zero"
     unit: Unit = "asset"
+    stochastic: ClassVar[bool] = False
     lookback: int = 1
 
     def fit(self, train: Windows, valid: Windows, *, rng: Stream, context: Context) -> NaiveFit:
@@ -44,6 +45,7 @@ class Persistence:
 
     name: str = "persistence"
     unit: Unit = "asset"
+    stochastic: ClassVar[bool] = False
     lookback: int = 1
     feature: str | None = None
     sign: int = 1
@@ -68,6 +70,7 @@ class Momentum:
 
     name: str = "momentum"
     unit: Unit = "asset"
+    stochastic: ClassVar[bool] = False
     lookback: int = 20
     feature: str | None = None
     sign: int = 1

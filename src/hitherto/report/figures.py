@@ -1,26 +1,17 @@
-"""Charts of the report: one plotly figure each, with the sentence it shows, how it was computed, and its table.
-
-Colours carry meaning and are the same in every chart (Okabe and Ito's palette, told apart by colour-blind readers):
-the strategy, the benchmark, other models, naive baselines, the hindsight band; vermilion and green only for gain and
-loss.
-"""
+"""Charts of the report: one plotly figure each, with the sentence it shows, how it was computed, and its table."""
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hitherto.report import findings, tables
+from hitherto.report import findings, look, tables
 from hitherto.report.content import (
     Costs,
-    Dates,
     Equity,
     Example,
-    Floats,
     Gates,
     Hindsight,
     IcSeries,
@@ -30,19 +21,11 @@ from hitherto.report.content import (
 )
 from hitherto.report.tables import Table
 from hitherto.report.thin import POINTS, thin
-from hitherto.report.words import clean, percent, say
+from hitherto.report.words import percent, say
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-STRATEGY, BENCHMARK, MODEL, BASELINE, HINDSIGHT = "#0072B2", "#1A1A1A", "#CC79A7", "#8A8A86", "#E69F00"
-RED, GREEN = "#D55E00", "#009E73"
-ROLE_COLOURS = {"strategy": STRATEGY, "benchmark": BENCHMARK, "model": MODEL, "baseline": BASELINE}
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-INK, MUTED, RULE, PAPER = "#33322E", "#6B6963", "#E4E1DA", "#FFFFFF"
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif'  # noqa: E501
-BLUES = [[0, "#FFFFFF"], [0.5, "#7FB8D8"], [1, "#00507D"]]
-DIVERGING = [[0, "#8E3B6E"], [0.25, "#CC9CB9"], [0.5, "#FAFAF8"], [0.75, "#7FB8D8"], [1, "#00507D"]]
 SHOWN_NAMES, SHOWN_COLUMNS, SHOWN_DATES = 25, 400, 252
 
 
@@ -108,21 +91,8 @@ def styles(content: ReportContent) -> dict[str, tuple[str, str]]:
     for name, role in roles.items():
         nth = seen.get(role, 0)
         seen[role] = nth + 1
-        looks[name] = (ROLE_COLOURS[role], DASHES[nth % len(DASHES)])
+        looks[name] = (look.ROLE_COLOURS[role], look.DASHES[nth % len(look.DASHES)])
     return looks
-
-
-def label(text: str, most: int = 0) -> str:
-    """Foreign text as plotly must get it: escaped (its labels read HTML), cleaned, cut to ``most`` characters."""
-    plain = clean(text).replace("\n", " ")
-    if most and len(plain) > most:
-        plain = plain[: most - 1] + "…"
-    return html.escape(plain, quote=False)
-
-
-def rise_and_fall(rising_red: bool) -> tuple[str, str]:
-    """Colours of a gain and of a loss."""
-    return (RED, GREEN) if rising_red else (GREEN, RED)
 
 
 def equity(part: Equity, looks: dict[str, tuple[str, str]], content: ReportContent) -> Chart:
@@ -136,9 +106,9 @@ def equity(part: Equity, looks: dict[str, tuple[str, str]], content: ReportConte
     for at, name in enumerate(order):
         colour, dash = looks[name]
         width = {"strategy": 2.4, "benchmark": 1.7}.get(part.roles[name], 1.3)
-        _line(fig, part.dates, part.curves[name], name, colour, dash, width, positive=log)
+        look.line(fig, part.dates, part.curves[name], name, colour, dash, width, positive=log)
         key.append(Key(name, colour, dash, (at,)))
-    _frame(fig, 380, say(content.language, "x_wealth_log" if log else "x_wealth"), log=log)
+    look.frame(fig, 380, say(content.language, "x_wealth_log" if log else "x_wealth"), log=log)
     title = findings.equity(part, content.language)
     caption = part.caption or say(content.language, "c_equity")
     return Chart("equity", title, caption, fig, tuple(reversed(key)), tables.equity(part, content.language))
@@ -148,12 +118,22 @@ def drawdown(part: Equity, content: ReportContent) -> Chart:
     """How far the strategy stood below its earlier high."""
     import plotly.graph_objects as go
 
-    wealth = _finite(part.curves[part.strategy or ""])
+    wealth = look.finite(part.curves[part.strategy or ""])
     high = np.fmax.accumulate(wealth)
     fall = 100 * (wealth / np.where(high > 0, high, np.nan) - 1)
     fig = go.Figure()
-    _line(fig, part.dates, fall, part.strategy or "", STRATEGY, "solid", 1.2, fill="tozeroy", fillcolor=_pale(STRATEGY))
-    _frame(fig, 190, say(content.language, "x_fall"))
+    look.line(
+        fig,
+        part.dates,
+        fall,
+        part.strategy or "",
+        look.STRATEGY,
+        "solid",
+        1.2,
+        fill="tozeroy",
+        fillcolor=look.pale(look.STRATEGY),
+    )
+    look.frame(fig, 190, say(content.language, "x_fall"))
     title = findings.drawdown(wealth, content.language)
     table = tables.falls(part.dates, wealth, content.language)
     return Chart("drawdown", title, say(content.language, "c_fall"), fig, (), table)
@@ -165,21 +145,22 @@ def hindsight(part: Hindsight, content: ReportContent) -> Chart:
 
     lang, own = content.language, None
     fig = go.Figure()
-    rows = np.union1d(thin(np.log(_positive(part.best)), POINTS // 2), thin(np.log(_positive(part.worst)), POINTS // 2))
-    for values, name, fill in ((part.worst, "worst", None), (part.best, "best", "tonexty")):
+    best, worst = look.above_zero(part.best), look.above_zero(part.worst)
+    rows = np.union1d(thin(best, POINTS // 2), thin(worst, POINTS // 2))
+    for values, name, fill in ((worst, "worst", None), (best, "best", "tonexty")):
         fig.add_scatter(
-            x=_days(part.dates[rows]), y=_positive(values)[rows], name=say(lang, name), mode="lines", fill=fill,
-            fillcolor=_pale(HINDSIGHT), line={"color": HINDSIGHT, "width": 1.2, "dash": "solid"}, connectgaps=False,
+            x=look.days(part.dates[rows]), y=values[rows], name=say(lang, name), mode="lines", fill=fill,
+            fillcolor=look.pale(look.HINDSIGHT), line={"color": look.HINDSIGHT, "width": 1.2}, connectgaps=False,
         )  # fmt: skip
-    key = [Key(say(lang, "band"), HINDSIGHT, "band", (0, 1))]
+    key = [Key(say(lang, "band"), look.HINDSIGHT, "band", (0, 1))]
     if content.equity is not None and content.equity.strategy is not None:
         name = content.equity.strategy
         own = content.equity.curves[name]
-        _line(fig, content.equity.dates, own, name, STRATEGY, "solid", 2.4, positive=True)
-        key.insert(0, Key(name, STRATEGY, "solid", (2,)))
+        look.line(fig, content.equity.dates, own, name, look.STRATEGY, "solid", 2.4, positive=True)
+        key.insert(0, Key(name, look.STRATEGY, "solid", (2,)))
         if not np.array_equal(content.equity.dates, part.dates):
             own = None
-    _frame(fig, 320, say(lang, "x_wealth_log"), log=True)
+    look.frame(fig, 320, say(lang, "x_wealth_log"), log=True)
     fig.update_yaxes(exponentformat="power", dtick=None, nticks=8)
     caption = part.caption or (
         say(lang, "c_band_of", label=part.label.rstrip(".")) if part.label else say(lang, "c_band")
@@ -195,18 +176,20 @@ def ic(part: IcSeries, content: ReportContent) -> Chart:
     lang, fig = content.language, go.Figure()
     months = part.dates.astype("datetime64[M]")
     each = np.unique(months)
-    means = [_mean(part.daily[months == month]) for month in each]
+    means = [look.mean(part.daily[months == month]) for month in each]
     fig.add_bar(
-        x=[f"{month}-15" for month in each], y=_finite(np.array(means)), name=say(lang, "monthly"),
+        x=[f"{month}-15" for month in each], y=look.finite(np.array(means)), name=say(lang, "monthly"),
         marker={"color": "#CFCCC4", "line": {"width": 0}}, xperiod="M1", xperiodalignment="middle",
     )  # fmt: skip
     rolling = say(lang, "rolling", window=part.window)
-    _line(fig, part.dates, part.rolling, rolling, STRATEGY, "solid", 2.0)
-    key = [Key(rolling, STRATEGY, "solid", (1,)), Key(say(lang, "monthly"), "#CFCCC4", "block", (0,))]
+    look.line(fig, part.dates, part.rolling, rolling, look.STRATEGY, "solid", 2.0)
+    key = [Key(rolling, look.STRATEGY, "solid", (1,)), Key(say(lang, "monthly"), "#CFCCC4", "block", (0,))]
     if np.isfinite([part.mean.lo, part.mean.hi]).all():
-        fig.add_hrect(y0=part.mean.lo, y1=part.mean.hi, fillcolor=STRATEGY, opacity=0.18, line_width=0, layer="below")
-        key.append(Key(say(lang, "mean_band"), STRATEGY, "band"))
-    _frame(fig, 300, say(lang, "x_ic", kind=label(part.kind)), zero=True)
+        fig.add_hrect(
+            y0=part.mean.lo, y1=part.mean.hi, fillcolor=look.STRATEGY, opacity=0.18, line_width=0, layer="below"
+        )
+        key.append(Key(say(lang, "mean_band"), look.STRATEGY, "band"))
+    look.frame(fig, 300, say(lang, "x_ic", kind=look.label(part.kind)), zero=True)
     fig.update_layout(bargap=0.25)
     caption = part.caption or say(lang, "c_ic", window=part.window)
     return Chart("ic", findings.ic(part, lang), caption, fig, tuple(key), tables.ic(part, lang))
@@ -219,17 +202,17 @@ def ladder(part: Ladder, content: ReportContent) -> Chart:
     lang, fig = content.language, go.Figure()
     rows = part.rows[::-1]
     for at, row in enumerate(rows):
-        s, colour = row.sharpe, ROLE_COLOURS[row.role]
+        s, colour = row.sharpe, look.ROLE_COLOURS[row.role]
         bounds = np.isfinite([s.lo, s.hi]).all()
         error = {"type": "data", "symmetric": False, "array": [s.hi - s.value], "arrayminus": [s.value - s.lo]}
         fig.add_scatter(
-            x=_finite(np.array([s.value])), y=[at], mode="markers", name=label(row.model), showlegend=False,
+            x=look.finite(np.array([s.value])), y=[at], mode="markers", name=look.label(row.model), showlegend=False,
             marker={"color": colour, "size": 9}, error_x=error | {"thickness": 1.6, "width": 0} if bounds else None,
         )  # fmt: skip
-    _frame(fig, 70 + 30 * len(rows), "", hover="closest")
-    fig.update_xaxes(title={"text": say(lang, "x_sharpe"), "font": {"size": 12}}, showgrid=True, gridcolor=RULE)
-    fig.update_xaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1, tickformat=None, type="linear")
-    names = [label(row.model, 22) for row in rows]
+    look.frame(fig, 70 + 30 * len(rows), "", hover="closest")
+    fig.update_xaxes(title={"text": say(lang, "x_sharpe"), "font": {"size": 12}}, showgrid=True, gridcolor=look.RULE)
+    fig.update_xaxes(zeroline=True, zerolinecolor=look.INK, zerolinewidth=1, tickformat=None, type="linear")
+    names = [look.label(row.model, 22) for row in rows]
     fig.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, showgrid=False, range=[-0.6, len(rows) - 0.4])
     caption = part.caption or say(lang, "c_ladder")
     return Chart("ladder", findings.ladder(part, lang), caption, fig, (), tables.ladder(part, lang))
@@ -242,24 +225,30 @@ def example(part: Example, content: ReportContent) -> Chart:
     lang, fig = content.language, go.Figure()
     recent = slice(max(0, len(part.dates) - SHOWN_DATES), None)
     actual, forecast = part.actual[recent], part.forecast[recent]
-    up, down = rise_and_fall(content.rising_red)
+    up, down = look.rise_and_fall(content.rising_red)
     scale = 100.0 if part.same_unit else 1.0
     fig.add_bar(
-        x=_days(part.dates[recent]), y=_finite(100 * actual), name=say(lang, "actual"),
+        x=look.days(part.dates[recent]), y=look.finite(100 * actual), name=say(lang, "actual"),
         marker={"color": [up if a >= 0 else down for a in np.nan_to_num(actual)], "opacity": 0.45, "line_width": 0},
     )  # fmt: skip
     fig.add_scatter(
-        x=_days(part.dates[recent]), y=_finite(scale * forecast), name=say(lang, "forecast"), mode="lines",
-        line={"color": STRATEGY, "width": 2}, yaxis="y" if part.same_unit else "y2",
+        x=look.days(part.dates[recent]), y=look.finite(scale * forecast), name=say(lang, "forecast"), mode="lines",
+        line={"color": look.STRATEGY, "width": 2}, yaxis="y" if part.same_unit else "y2",
     )  # fmt: skip
-    _frame(fig, 300 if part.same_unit else 380, say(lang, "x_return", horizon=label(part.horizon)), zero=True)
+    look.frame(fig, 300 if part.same_unit else 380, say(lang, "x_return", horizon=look.label(part.horizon)), zero=True)
     fig.update_layout(bargap=0.15)
     if not part.same_unit:
-        own = {"domain": [0, 0.36], "gridcolor": RULE, "zerolinecolor": MUTED, "automargin": True, "title": None}
+        own = {
+            "domain": [0, 0.36],
+            "gridcolor": look.RULE,
+            "zerolinecolor": look.MUTED,
+            "automargin": True,
+            "title": None,
+        }
         fig.update_layout(yaxis={"domain": [0.48, 1]}, yaxis2=own, xaxis={"anchor": "y2"})
-        _unit(fig, say(lang, "x_score"), 0.36)
+        look.write_unit(fig, say(lang, "x_score"), 0.36)
     key = (
-        Key(say(lang, "forecast"), STRATEGY, "solid", (1,)),
+        Key(say(lang, "forecast"), look.STRATEGY, "solid", (1,)),
         Key(f"{say(lang, 'actual')} +", up, "band", (0,)),
         Key(f"{say(lang, 'actual')} −", down, "band", (0,)),
     )
@@ -276,33 +265,36 @@ def gates(part: Gates, content: ReportContent) -> Chart:
     across = min(2, len(names))
     down = -(-len(names) // across)
     fig = make_subplots(
-        rows=down, cols=across, subplot_titles=[label(n, 24) for n in names], shared_xaxes=True, shared_yaxes=True,
+        rows=down, cols=across, subplot_titles=[look.label(n, 24) for n in names], shared_xaxes=True, shared_yaxes=True,
         horizontal_spacing=0.04, vertical_spacing=0.22 / down,
     )  # fmt: skip
-    state = max([float(np.nanmax(np.abs(v), initial=0)) for n, v in part.values.items() if not _is_gate(n)] or [1.0])
+    state = max(
+        [float(np.nanmax(np.abs(v), initial=0)) for n, v in part.values.items() if not look.is_gate(n)] or [1.0]
+    )
     for at, name in enumerate(names):
         values = np.asarray(part.values[name], float)
         lags = np.arange(-len(values) + 1, 1)
         fig.add_heatmap(
-            z=_finite(values.T), x=lags, y=np.arange(1, values.shape[1] + 1), row=at // across + 1, col=at % across + 1,
-            coloraxis="coloraxis" if _is_gate(name) else "coloraxis2", name=label(name), xgap=0.5, ygap=0,
+            z=look.finite(values.T), x=lags, y=np.arange(1, values.shape[1] + 1),
+            row=at // across + 1, col=at % across + 1,
+            coloraxis="coloraxis" if look.is_gate(name) else "coloraxis2", name=look.label(name), xgap=0.5, ygap=0,
             hovertemplate="%{x}, %{y}: %{z:.3f}<extra></extra>",
         )  # fmt: skip
-    _frame(fig, 150 * down + 120, "", hover="closest")
+    look.frame(fig, 150 * down + 120, "", hover="closest")
     fig.update_xaxes(type="linear", tickformat=None, showline=False, hoverformat=None)
     fig.update_yaxes(showgrid=False)
     fig.update_xaxes(title={"text": say(lang, "x_lag"), "font": {"size": 12}, "standoff": 6}, row=down)
     fig.update_yaxes(title={"text": say(lang, "x_units"), "font": {"size": 12}, "standoff": 4}, col=1)
-    fig.update_annotations(font={"size": 13, "color": INK})
+    fig.update_annotations(font={"size": 13, "color": look.INK})
     fig.update_layout(margin={"t": 26, "b": 110})
-    kinds = [_is_gate(n) for n in names]
+    kinds = [look.is_gate(n) for n in names]
     for axis, kind, colours, span, words in (
-        ("coloraxis", True, BLUES, (0.0, 1.0), "gate_scale"),
-        ("coloraxis2", False, DIVERGING, (-state, state), "state_scale"),
+        ("coloraxis", True, look.BLUES, (0.0, 1.0), "gate_scale"),
+        ("coloraxis2", False, look.DIVERGING, (-state, state), "state_scale"),
     ):
         if kind in kinds:
             right = axis == "coloraxis2" and True in kinds
-            fig.update_layout({axis: _colours(colours, span, say(lang, words), 0.52 if right else 0.0)})
+            fig.update_layout({axis: look.colours(colours, span, say(lang, words), 0.52 if right else 0.0)})
     caption = part.caption or say(lang, "c_gates")
     return Chart("gates", findings.gates(part, lang), caption, fig, (), tables.gates(part, lang))
 
@@ -320,15 +312,15 @@ def weights(part: WeightsHistory, content: ReportContent) -> Chart:
     most, short = float(np.nanmax(np.abs(z), initial=1e-6)), bool((w < -findings.TINY).any())
     fig = go.Figure()
     fig.add_heatmap(
-        z=z, x=_days(part.dates[::step]), y=np.arange(len(columns)), coloraxis="coloraxis", ygap=1.5,
+        z=z, x=look.days(part.dates[::step]), y=np.arange(len(columns)), coloraxis="coloraxis", ygap=1.5,
         hovertemplate="%{x|%Y-%m-%d}: %{z:.2f} %<extra></extra>", hoverongaps=False,
     )  # fmt: skip
-    _frame(fig, 120 + 17 * len(columns), say(lang, "x_weights"), hover="closest")
-    short_names = [label(part.names[n], 16) for n in columns]
+    look.frame(fig, 120 + 17 * len(columns), say(lang, "x_weights"), hover="closest")
+    short_names = [look.label(part.names[n], 16) for n in columns]
     fig.update_yaxes(tickvals=list(range(len(columns))), ticktext=short_names, showgrid=False, autorange="reversed")
     fig.update_layout(
         margin={"b": 72},
-        coloraxis=_colours(DIVERGING if short else BLUES, (-most if short else 0.0, most), "", 0.0),
+        coloraxis=look.colours(look.DIVERGING if short else look.BLUES, (-most if short else 0.0, most), "", 0.0),
     )
     drawn = say(lang, "c_every") if step == 1 else say(lang, "c_some", step=step)
     every = "c_weights_all" if len(columns) == len(part.names) else "c_weights"
@@ -344,10 +336,10 @@ def costs(part: Costs, content: ReportContent) -> Chart:
     both = np.concatenate([part.gross_curve, part.net_curve])
     both = both[np.isfinite(both) & (both > 0)]
     log = len(both) > 0 and both.max() / both.min() > 5
-    _line(fig, part.dates, part.gross_curve, say(lang, "gross"), STRATEGY, "dot", 1.6, positive=log)
-    _line(fig, part.dates, part.net_curve, say(lang, "net"), STRATEGY, "solid", 2.4, positive=log)
-    _frame(fig, 300, say(lang, "x_wealth_log" if log else "x_wealth"), log=log)
-    key = (Key(say(lang, "gross"), STRATEGY, "dot", (0,)), Key(say(lang, "net"), STRATEGY, "solid", (1,)))
+    look.line(fig, part.dates, part.gross_curve, say(lang, "gross"), look.STRATEGY, "dot", 1.6, positive=log)
+    look.line(fig, part.dates, part.net_curve, say(lang, "net"), look.STRATEGY, "solid", 2.4, positive=log)
+    look.frame(fig, 300, say(lang, "x_wealth_log" if log else "x_wealth"), log=log)
+    key = (Key(say(lang, "gross"), look.STRATEGY, "dot", (0,)), Key(say(lang, "net"), look.STRATEGY, "solid", (1,)))
     gross, net = percent(part.gross, 1, sign=True), percent(part.net, 1, sign=True)
     caption = part.caption or say(lang, "c_costs", basis=part.basis, gross=gross, net=net)
     return Chart("costs", findings.costs(part, lang), caption, fig, key, tables.cost_curves(part, lang))
@@ -362,93 +354,11 @@ def cost_years(part: Costs, content: ReportContent) -> Chart:
     for at, (name, values, colour) in enumerate(
         (("fees", part.fees, "#6B6963"), ("slippage", part.slippage, "#C9C6BE"))
     ):
-        y = _finite(100 * np.asarray(values, float))
+        y = look.finite(100 * np.asarray(values, float))
         fig.add_bar(x=list(part.years), y=y, name=say(lang, name), marker={"color": colour, "line": {"width": 0}})
         key.append(Key(say(lang, name), colour, "block", (at,)))
-    _frame(fig, 240, say(lang, "x_years"))
+    look.frame(fig, 240, say(lang, "x_years"))
     fig.update_layout(barmode="stack", bargap=0.45)
     fig.update_xaxes(type="linear", tickformat="d", dtick=max(1, len(part.years) // 8), hoverformat="d")
     title = findings.cost_years(part, lang)
     return Chart("cost_years", title, say(lang, "c_years"), fig, tuple(key), tables.cost_years(part, lang))
-
-
-def _line(fig: Figure, dates: Dates, values: Floats, name: str, colour: str, dash: str, width: float,
-          positive: bool = False, **more: Any) -> None:  # fmt: skip
-    """One thinned line; what a log axis cannot show is a gap."""
-    values = _positive(values) if positive else values
-    rows = thin(values)
-    fig.add_scatter(
-        x=_days(dates[rows]), y=_finite(values[rows]), name=label(name, 40), mode="lines", connectgaps=False,
-        line={"color": colour, "width": width, "dash": dash, "simplify": False}, **more,
-    )  # fmt: skip
-
-
-def _frame(
-    fig: Figure, height: int, unit: str, log: bool = False, zero: bool = False, hover: Any = "x unified"
-) -> None:
-    """The one look of every chart: no box, faint horizontal rules, the unit above the value axis."""
-    fig.update_layout(
-        template="none", height=height, autosize=True, showlegend=False, hovermode=hover, dragmode="zoom",
-        font={"family": FONT, "size": 12, "color": MUTED}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 10, "r": 10, "t": 30, "b": 30}, separators=".,",
-        hoverlabel={"bgcolor": PAPER, "bordercolor": RULE, "font": {"color": INK, "family": FONT}, "namelength": -1},
-    )  # fmt: skip
-    fig.update_xaxes(
-        showgrid=False, zeroline=False, showline=True, linecolor="#B9B6AE", ticks="outside", ticklen=4,
-        tickcolor="#B9B6AE", automargin=True, nticks=8, tickangle=0, hoverformat="%Y-%m-%d",
-    )  # fmt: skip
-    fig.update_yaxes(
-        gridcolor=RULE, zeroline=zero, zerolinecolor=MUTED, zerolinewidth=1, automargin=True, nticks=6,
-        type="log" if log else "linear",
-    )  # fmt: skip
-    if log:
-        fig.update_yaxes(dtick="D2")
-    if unit:
-        _unit(fig, unit, 1.0)
-
-
-def _unit(fig: Figure, text: str, y: float) -> None:
-    """Write the unit of a value axis above it, where it is read without turning the head."""
-    fig.add_annotation(
-        text=text, x=0, y=y, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=8, showarrow=False,
-        align="left", font={"size": 12, "color": MUTED},
-    )  # fmt: skip
-
-
-def _colours(scale: list[list[Any]], span: tuple[float, float], title: str, x: float) -> dict[str, Any]:
-    """A colour scale with a short bar below the chart."""
-    bar = {
-        "orientation": "h", "len": 0.44, "x": x, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom",
-        "thickness": 8, "outlinewidth": 0, "nticks": 4, "title": {"text": title, "side": "top", "font": {"size": 12}},
-        "ypad": 2,
-    }  # fmt: skip
-    return {"colorscale": scale, "cmin": span[0], "cmax": span[1], "colorbar": bar}
-
-
-def _is_gate(name: str) -> bool:
-    return name.lower().removesuffix("_gate").removesuffix(" gate") in ("input", "forget", "output", "reset", "update")
-
-
-def _days(dates: Dates) -> list[str]:
-    return [str(d) for d in np.asarray(dates, "datetime64[D]")]
-
-
-def _mean(values: Floats) -> float:
-    """Mean of the finite entries; NaN when there is none."""
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Infinities become gaps, as NaN is."""
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _positive(values: Floats) -> Floats:
-    """What a log axis can show; the rest is a gap."""
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
-
-
-def _pale(colour: str) -> str:
-    r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({r},{g},{b},0.16)"

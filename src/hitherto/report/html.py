@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hitherto.errors import ConfigError
 from hitherto.files import write_atomic
-from hitherto.report import figures, findings, tables
+from hitherto.report import figures, findings, look, tables
 from hitherto.report.content import ReportContent
 from hitherto.report.words import clean, say, typeset
 
@@ -43,7 +43,7 @@ def render(content: ReportContent) -> str:
     """
     charts = figures.charts(content)
     scripts = (_plotly(), _own("boot.js"))
-    page = _environment().from_string(_own("template.html.j2")).render(
+    page = _template().render(
         content=content,
         t=lambda key, **values: say(content.language, key, **values),
         typeset=typeset,
@@ -137,7 +137,7 @@ def _parts(content: ReportContent, charts: Mapping[str, Chart]) -> dict[str, Any
     sentence, stop = findings.audit(content.audit, lang)
     second = content.verdict.headline_zh if lang == "en" else content.verdict.headline
     first = content.verdict.headline if lang == "en" else content.verdict.headline_zh or content.verdict.headline
-    up, down = figures.rise_and_fall(content.rising_red)
+    up, down = look.rise_and_fall(content.rising_red)
     shown = [(name, [charts[c] for c in members if c in charts]) for name, members in SECTIONS]
     return {
         "audit_sentence": sentence,
@@ -146,7 +146,7 @@ def _parts(content: ReportContent, charts: Mapping[str, Chart]) -> dict[str, Any
         "headline_second": second if second != first else "",
         "verdict_table": tables.verdict(content.verdict, lang) if content.verdict.rows else None,
         "sections": [(name, members) for name, members in shown if members],
-        "colours": {"up": up, "down": down, **figures.ROLE_COLOURS},
+        "colours": {"up": up, "down": down, **look.ROLE_COLOURS},
         "list_title": findings.hindsight_list(lists, lang) if lists and (lists.best or lists.worst) else "",
         "best_table": tables.hindsight_rows(lists.best, lists.best_start, lang) if lists and lists.best else None,
         "worst_table": tables.hindsight_rows(lists.worst, lists.worst_start, lang) if lists and lists.worst else None,
@@ -192,15 +192,17 @@ def _policy(scripts: tuple[str, ...]) -> str:
     )
 
 
-def _environment() -> Any:
-    """Jinja with every value escaped and cleaned on its way out."""
+@lru_cache(maxsize=1)
+def _template() -> Any:
+    """The page's template, in which every value is escaped and cleaned on its way out."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     def out(value: object) -> object:
         return value if isinstance(value, Markup) else clean(value)
 
-    return Environment(autoescape=True, undefined=StrictUndefined, finalize=out, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(autoescape=True, undefined=StrictUndefined, finalize=out, trim_blocks=True, lstrip_blocks=True)
+    return made.from_string(_own("template.html.j2"))
 
 
 def _safe(text: str) -> Any:

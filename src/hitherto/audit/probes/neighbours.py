@@ -136,13 +136,9 @@ def digest(predictor: Predictor) -> dict[str, str] | None:
         return None
     out = {}
     for name, value in predictor.state().items():
-        data = (
-            value.tobytes()
-            if isinstance(value, np.ndarray)
-            else bytes(value)
-            if isinstance(value, bytes)
-            else repr(value).encode()
-        )
+        if hasattr(value, "detach"):  # a torch tensor
+            value = value.detach().cpu().numpy()
+        data = value if isinstance(value, bytes) else np.asarray(value).tobytes()
         out[str(name)] = hashlib.sha256(data).hexdigest()
     return out
 
