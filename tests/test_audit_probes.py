@@ -336,6 +336,17 @@ def test_unseeded_noise_is_caught_by_p0_and_by_nothing_else(market):
     assert report.canary_caught is False
 
 
+def test_numbers_that_come_and_go_are_noise_too(market):
+    rng = np.random.default_rng(0)
+
+    def holes(df):
+        return df.close.where(rng.random(len(df)) < 0.9)
+
+    report = audit(holes, market)
+    assert [(f.leak, f.probe) for f in report.findings] == [("L32", "P0")]
+    assert report.noise_floor["holes"] == float("inf")
+
+
 def test_a_small_noise_of_a_net_sets_the_floor_and_is_no_leak(market):
     rng = np.random.default_rng(0)
 

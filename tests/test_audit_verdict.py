@@ -93,9 +93,9 @@ def test_smallest_is_one_sentence():
     both = report(canaries=[canary(True), canary(True, essential=False)])
     assert both.smallest == "features: caught reach +1 at 0.01 of scale."
     one = report(canaries=[canary(True), canary(False, essential=False)])
-    assert one.smallest == "features: caught reach +1 at 1 of scale; missed reach +1 at 0.01 of scale."
+    assert one.smallest == "features: caught reach +1 at 1 of scale, missed reach +1 at 0.01 of scale."
     none = report(canaries=[canary(False)])
-    assert none.smallest == "features: caught nothing that was planted; missed reach +1 at 1 of scale."
+    assert none.smallest == "features: caught nothing that was planted, missed reach +1 at 1 of scale."
 
 
 def test_text_and_json_hold_everything():

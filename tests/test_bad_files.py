@@ -23,7 +23,11 @@ SAYS = {
     "no_header": ("prices.csv", "no date column among '2020-01-02'", "name one 'date'"),
     "duplicate_header": ("prices.csv", "'close' occurs twice", "rename or remove"),
     "header_twice_by_case": ("prices.csv", "'close' and 'Close' are both 'close'", "rename one"),
-    "two_symbol_columns": ("prices.csv", "'ticker' and 'code' could both be the symbol", 'columns={"ticker": "symbol"}'),
+    "two_symbol_columns": (
+        "prices.csv",
+        "'ticker' and 'code' could both be the symbol",
+        'columns={"ticker": "symbol"}',
+    ),
     "nameless_column": ("prices.csv", "column 3 has no name", "name or remove it"),
     "semicolons": ("prices.csv line 1", "separated by ';'", "with commas"),
     "day_month_year": ("prices.csv line 2, column 'date'", "'02/01/2020' is no date", "YYYY-MM-DD"),
@@ -110,13 +114,20 @@ def test_lines_are_counted_with_quotes_too(tmp_path):
         read(text(content)(tmp_path))
 
 
+def attempt(path):
+    """(message, None) when the file is refused, ("", bars) when it is read."""
+    try:
+        return "", read(path)
+    except DataError as e:
+        return str(e), None
+
+
 @pytest.mark.parametrize("cut", range(1, len(GOOD) - 1, 7))
 def test_a_file_cut_anywhere_is_refused_or_read_as_what_is_left(cut, tmp_path):
     """A cut inside a last number cannot be seen; every other one must not end in a traceback."""
-    try:
-        bars = read(text(GOOD[:cut])(tmp_path))
-    except DataError as e:
-        assert "prices.csv" in str(e)
+    message, bars = attempt(text(GOOD[:cut])(tmp_path))
+    if bars is None:
+        assert "prices.csv" in message
     else:
         assert len(bars.row) == GOOD[:cut].strip().count("\n")
 
@@ -134,10 +145,9 @@ def test_flipped_bytes_never_crash(seed, tmp_path):
         damaged = bytearray(data)
         for i in rng.integers(0, len(data), 3):
             damaged[i] = rng.integers(0, 256)
-        try:
-            bars = read(text(bytes(damaged), name)(tmp_path))
-        except DataError as e:
-            assert name in str(e)
-            assert "\n" not in str(e)
+        message, bars = attempt(text(bytes(damaged), name)(tmp_path))
+        if bars is None:
+            assert name in message
+            assert message.isprintable()
         else:
             assert np.isfinite(bars.values["close"]).all()

@@ -10,7 +10,7 @@ from toys import make_panel
 from hitherto.errors import ConfigError, DataError, FutureError, HithertoError
 from hitherto.features import expression as module
 from hitherto.features import library
-from hitherto.features.expression import MAX_DEPTH, Evaluator, evaluate, parse
+from hitherto.features.expression import Evaluator, evaluate, parse
 from hitherto.features.operators import OPERATORS, Operator
 
 SAME = {
@@ -150,7 +150,11 @@ def test_long_and_deep_texts_are_refused_quickly():
     for text in chains + nests:
         with pytest.raises(ConfigError, match="nested deeper than 50 levels; split it up"):
             parse(text)
-    parse("abs(" * 49 + "x" + ")" * 49)
+    for text in ("-" * 50 + "x", "abs(" * 50 + "x" + ")" * 50, "+".join(["x"] * 51)):
+        with pytest.raises(ConfigError, match="nested deeper than 50 levels; split it up"):
+            parse(text)
+    for text in ("-" * 49 + "x", "abs(" * 49 + "x" + ")" * 49, "+".join(["x"] * 50)):
+        assert parse(text).fields == ("x",)
     with pytest.raises(ConfigError, match="not a finite number"):
         parse("9**9**9**9 + close")
     with pytest.raises(ConfigError, match="not a finite number"):
@@ -307,7 +311,3 @@ def test_build_gives_float32_and_documents_infinity(panel):
     assert np.isnan(out.values[..., 2:]).all()
     want = evaluate(parse("mean(ref(close, 2), 5)"), panel).astype(np.float32)
     assert out.values[..., 0].tobytes() == np.ascontiguousarray(want).tobytes()
-
-
-def test_nested_depth_is_the_documented_one():
-    assert MAX_DEPTH == 50

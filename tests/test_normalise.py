@@ -119,7 +119,7 @@ def test_a_fit_without_spread():
     features, mask = one([[5, 5, 5], [5, 5, 9]])
     rows = np.array([True, True])
     assert fit_robust_zscore(features, rows, mask).scale[0] == pytest.approx(1 / np.std([5, 5, 5, 5, 5, 9]), rel=1e-6)
-    flat = fit_robust_zscore(*[one([[0.1, 0.1, 0.1], [5, 6, 7]])[0], np.array([True, False]), mask])
+    flat = fit_robust_zscore(one([[0.1, 0.1, 0.1], [5, 6, 7]])[0], np.array([True, False]), mask)
     assert flat.scale[0] == 0
     x = np.array([[7.0], [NAN]], np.float32)
     flat.apply(x)

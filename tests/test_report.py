@@ -347,6 +347,24 @@ def test_an_audit_that_cannot_see_says_so():
     assert alarm(bare(audit=make_audit())) is None
 
 
+def test_probes_of_one_name_are_counted_not_repeated():
+    rows = (*(AuditRow("P1", f"target {i}", "ok") for i in range(6)), AuditRow("P1", "target 6", "LEAK"))
+    page = html.render(bare(audit=make_audit(rows=rows)))
+    assert page.count('<span class="probe">P1') == 2
+    assert '<span class="probe">P1 <small>× 6</small></span><span class="result">nothing found' in page
+    assert '<span class="probe">P1</span><span class="result">LEAK' in page
+
+
+def test_the_key_of_the_equity_chart_is_ordered_by_where_each_book_ended():
+    content = make_report(T=400)
+    key = figures.charts(content)["equity"].key
+    ends = [content.equity.curves[k.name][-1] for k in key]
+    assert ends == sorted(ends, reverse=True)
+    assert [k.note for k in key] == [amount(e) for e in ends]
+    for k in key:  # each entry switches its own line
+        assert content.equity.curves[k.name][-1] == figures.charts(content)["equity"].figure.data[k.traces[0]].y[-1]
+
+
 def test_a_planted_leak_that_was_caught_is_not_counted_as_a_quiet_probe():
     sentence, stop = findings.audit(make_audit(), "en")
     assert sentence == "5 probes looked for use of the future and found none; that is what was tried, not a proof."
@@ -552,7 +570,10 @@ def test_numbers_as_text():
     assert words(amount(3.14e-7)) == "3.14 × 10⁻⁷"
     assert words(amount(-2.5e12)) == "−2.50 × 10¹²"
     assert amount(0.0) == "0.0000"
-    assert typeset("-0.7% .. +4.8%, 2020-01-05, 1e-5, x-1, -.5") == "−0.7% .. +4.8%, 2020-01-05, 1e-5, x-1, −.5"
+    assert (
+        typeset("-0.7% .. +4.8%, 1..-2, 2020-01-05, 1e-5, x-1, -.5")
+        == "−0.7% .. +4.8%, 1..−2, 2020-01-05, 1e-5, x-1, −.5"
+    )
 
 
 def test_the_words_are_inserted_never_parsed():

@@ -69,7 +69,9 @@ class LinearAutoencoder:
         return self
 
     def encode(self, windows):
-        return np.concatenate([b.x.transpose(1, 0, 2).reshape(len(b.t), -1) @ self.axes.T for b in windows.batches(256)])
+        return np.concatenate(
+            [b.x.transpose(1, 0, 2).reshape(len(b.t), -1) @ self.axes.T for b in windows.batches(256)]
+        )
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Resample:
     until: int
 
     def sample(self, rng, n):
-        T, N = self.history.shape
+        T = len(self.history)
         return Paths(self.history[rng.integers(0, T, (n, T))], self.symbols, self.until)
 
 
@@ -133,17 +135,19 @@ def flow(panel, model):
 def test_forecasters_flow_to_a_book(model):
     panel = make_panel(T=70, N=6)
     assert isinstance(model, Forecaster)
-    label, forecast = flow(panel, model)
+    _, forecast = flow(panel, model)
     decided = forecast.fold >= 0
     assert decided.sum() == 20
     assert np.isfinite(forecast.values[decided]).all()
     assert np.isnan(forecast.values[~decided]).all()
-    top = (forecast.values[..., 0] == np.nanmax(np.where(decided[:, None], forecast.values[..., 0], 0), axis=1)[:, None])
+    top = forecast.values[..., 0] == np.nanmax(np.where(decided[:, None], forecast.values[..., 0], 0), axis=1)[:, None]
     weights = Weights("best", np.where(decided[:, None] & top, 1.0, 0.0), decided)
     assert np.allclose(weights.values[decided].sum(1), 1)
     none = np.zeros(0)
     ones = np.ones(3)
-    fills = Fills(none.astype(np.int32), none.astype(np.int32), none.astype(np.int32), none, none, none, none.astype(np.uint8))
+    fills = Fills(
+        none.astype(np.int32), none.astype(np.int32), none.astype(np.int32), none, none, none, none.astype(np.uint8)
+    )
     book = Book("flat", 0, ones, ones, np.zeros((3, 6)), np.ones((3, 6)), 0 * ones, 0 * ones, 0 * ones, 0 * ones, fills)
     assert np.array_equal(book.returns, [0, 0])
 
@@ -160,7 +164,7 @@ def test_a_date_unit_is_never_split():
 
 def test_encoders_fit_the_seam():
     panel = make_panel(T=40, N=4)
-    features, label = pieces(panel)
+    features, _ = pieces(panel)
     windows = Windows(features, None, panel.universe, 3, labelled=False)
     auto = LinearAutoencoder()
     assert isinstance(auto, Encoder)
@@ -195,7 +199,7 @@ def test_the_panel_refuses_the_future():
     assert panel.until(4).view("close").shape == (5, 3)
     with pytest.raises(ValueError, match="read-only"):
         panel.until(4).view("close")[0, 0] = 1
-    with pytest.raises(FutureError, match="the panel knows rows 0..29"):
+    with pytest.raises(FutureError, match=r"the panel knows rows 0\.\.29"):
         panel.until(30)
     with pytest.raises(FutureError, match="use lag >= 0"):
         panel.asof(panel, lag=-1)

@@ -32,19 +32,19 @@ def test_same_seed_same_market(name):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("name", "ic"), [("linear", 0.05), ("nonlinear", 0.4)])
+@pytest.mark.parametrize(("name", "ic"), [("linear", 0.3), ("nonlinear", 0.4)])
 def test_the_truth_is_the_conditional_mean(name, ic, seed):
     """Label = truth + independent noise: slope 1, IC as said.
 
-    44,400 samples: the slope's standard error is sqrt(1 / ic^2 - 1) / 211 = 0.095 (linear) and 0.011; the bar is 4.5 of
-    them, chance 7e-6 per case. The IC's is 0.0047; 4.5 of them, plus 6 % for the feedback of the truth on itself.
+    44,400 samples: the slope's standard error is sqrt(1 / ic^2 - 1) / 211 = 0.015 (linear) and 0.011; the bar is 4.5 of
+    them, chance 7e-6 per case. The IC's is 0.0047; 4.5 of them, plus 15 % for the feedback of the truth on itself.
     """
-    toy = MARKETS[name](seed)
+    toy = MARKETS[name](seed, strength=ic)
     _, label, ok = samples(toy)
     x, y = toy.truth[ok], label[ok]
     slope = (x * y).sum() / (x * x).sum()
     assert abs(slope - 1) < 4.5 * np.sqrt(1 / ic**2 - 1) / np.sqrt(len(x))
-    assert abs(np.corrcoef(x, y)[0, 1] - ic) < 4.5 / np.sqrt(len(x)) + 0.06 * ic
+    assert abs(np.corrcoef(x, y)[0, 1] - ic) < 4.5 / np.sqrt(len(x)) + 0.15 * ic
     assert abs(y.std() / synthetic.SIGMA - 1) < 0.05
 
 
@@ -72,7 +72,7 @@ def test_the_nonlinear_truth_is_a_function_of_the_last_20_bars():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_nonlinear_truth_hides_from_linear_and_short_sighted_models(seed):
     """Fitted on the first half, scored on the second: no IC for a linear model of all 20 bars, nor for a table of the
-    signs of the last five bars. 21,700 test samples in dates of 30: standard error 0.0068, bar 4.5 of them: 7e-6 a case.
+    signs of the last five bars. 22,440 test samples: standard error 0.0067, bar 4.5 of them: 7e-6 a case.
     """
     toy = synthetic.nonlinear(seed)
     panel, label, ok = samples(toy)
@@ -194,7 +194,7 @@ def test_reports_enter_when_published_and_not_before(seed):
         last = Outcome(panel).last_known()
         value.append(v)
         jump.append(panel.view("close")[published, n] / (last * panel.fields["factor"])[published - 1, n] - 1)
-    assert not np.isin(value, held).all()
+    assert (np.array(held) != np.array(value)).all()
     # ~100 reports, correlation about 0.65: below 0.35 is more than 5 standard errors away.
     assert np.corrcoef(value, jump)[0, 1] > 0.35
 

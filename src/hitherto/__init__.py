@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "read_bars": "panel", "Panel": "panel", "Past": "panel",
-    "Study": "study", "Result": "result", "Run": "run",
+    "Study": "study", "Result": "study.result", "Run": "run",
     "Features": "features.base", "parse": "features.expression", "build_features": "features.library",
     "Label": "labels", "forward_return": "labels",
     "WalkForward": "split", "CombinatorialPurged": "split", "Fold": "split",
@@ -28,7 +28,47 @@ _WHERE = {
 }  # fmt: skip
 _RENAMED = {"build_features": "build"}
 
-__all__ = [*_WHERE, "__version__"]
+__all__ = [
+    "LSTM",
+    "Book",
+    "CombinatorialPurged",
+    "ConfigError",
+    "Costs",
+    "DataError",
+    "Encoder",
+    "Features",
+    "Fold",
+    "Forecast",
+    "Forecaster",
+    "FutureError",
+    "Generator",
+    "HithertoError",
+    "Label",
+    "LightGBM",
+    "Missing",
+    "Panel",
+    "Past",
+    "Paths",
+    "Persistence",
+    "Policy",
+    "Result",
+    "Ridge",
+    "Run",
+    "Study",
+    "WalkForward",
+    "Weights",
+    "Windows",
+    "Zero",
+    "__version__",
+    "audit",
+    "build_features",
+    "forward_return",
+    "long_short",
+    "parse",
+    "read_bars",
+    "simulate",
+    "topk_dropout",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -45,7 +85,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from hitherto import audit as audit
+    from hitherto.audit.run import audit as audit
     from hitherto.errors import ConfigError, DataError, FutureError, HithertoError
     from hitherto.exchange.account import Book
     from hitherto.exchange.simulate import simulate
@@ -64,8 +104,8 @@ if TYPE_CHECKING:
     from hitherto.policy.base import Policy
     from hitherto.portfolio.base import Weights
     from hitherto.portfolio.construct import long_short, topk_dropout
-    from hitherto.result import Result
     from hitherto.run import Run
     from hitherto.split import CombinatorialPurged, Fold, WalkForward
     from hitherto.study import Study
+    from hitherto.study.result import Result
     from hitherto.windows import Missing, Windows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -106,5 +106,3 @@ def _fail(message: str, code: int) -> int:
     line = " ".join(message.split())
     sys.stderr.write("hitherto: " + "".join(c if c.isprintable() else "?" for c in line) + "\n")
     return code
-
-

@@ -41,11 +41,18 @@ class MarketSettings(_Section):
 
 
 class FeatureSettings(_Section):
-    """Inputs: a named set, expressions of your own, or both; then a normalisation."""
+    """Inputs: a named set, expressions of your own, or both; then a normalisation.
+
+    span: window of rolling_zscore and half-life of ema_zscore, in bars. instance: standardise each window by itself.
+    max_missing, fill, mask_channel: the NaN policy of windows.
+    """
 
     set: str | None = None
     expressions: dict[str, str] = Field(default_factory=dict)
-    normalise: Literal["robust_zscore", "zscore", "cs_rank", "cs_zscore", "cs_robust_zscore", "none"] = "robust_zscore"
+    normalise: Literal[
+        "robust_zscore", "zscore", "cs_rank", "cs_zscore", "cs_robust_zscore", "rolling_zscore", "ema_zscore", "none"
+    ] = "robust_zscore"
+    span: Positive = 250
     limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
     instance: bool = False
     max_missing: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -266,7 +273,7 @@ def _one_line(text: str) -> str:
 
 
 def build_settings(cls: type, table: dict[str, Any], where: str) -> Any:
-    """Return the frozen dataclass ``cls`` made from a table; ConfigError for an unknown key or a value of another type."""
+    """Return the frozen dataclass ``cls`` made from a table; ConfigError for an unknown key or type."""
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     values = {}
     for key, value in table.items():

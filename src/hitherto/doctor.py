@@ -34,7 +34,11 @@ class Examination:
         lines += ["kernels", *(f"  {k:<18} {v}" for k, v in self.kernels.items())]
         have = [k for k, ok in self.extras.items() if ok]
         lack = [k for k, ok in self.extras.items() if not ok]
-        lines += ["extras", f"  {'installed':<18} {', '.join(have) or '-'}", f"  {'not installed':<18} {', '.join(lack)}"]
+        lines += [
+            "extras",
+            f"  {'installed':<18} {', '.join(have) or '-'}",
+            f"  {'not installed':<18} {', '.join(lack)}",
+        ]
         lines += ["one LSTM training step (hidden 64, 30 x 20 inputs, 512 samples)"]
         lines += [f"  {n} thread{'s' if n > 1 else ' '}{'':<9} {ms:.0f} ms" for n, ms in self.step_ms.items()]
         return "\n".join([*lines, f"advice: {self.advice}"])
@@ -50,7 +54,9 @@ def examine() -> Examination:
     cores = os.cpu_count() or 1
     step = {n: compute.measure_lstm_step(n) for n in dict.fromkeys([1, cores])}
     extras = {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()}
-    return Examination(compute.record(), kernels(), extras, step, advise(step, os.environ.get("OMP_WAIT_POLICY")))
+    seen = {**compute.record(), **compute.probe()}
+    versions = seen.pop("versions")
+    return Examination({**versions, **seen}, kernels(), extras, step, advise(step, os.environ.get("OMP_WAIT_POLICY")))
 
 
 def kernels() -> dict[str, str]:
@@ -71,10 +77,16 @@ def advise(step_ms: dict[int, float], policy: str | None) -> str:
         return "one core: nothing to choose." + spin
     gain = one / many
     if gain < 1.0:
-        return f"{cores} threads make one LSTM {1 / gain:.1f}x slower here: fit one model per core, one thread each." + spin
+        return (
+            f"{cores} threads make one LSTM {1 / gain:.1f}x slower here: fit one model per core, one thread each."
+            + spin
+        )
     if gain < 0.8 * cores:
         return (
             f"{cores} threads speed one LSTM up {gain:.1f}x, less than {cores} models side by side would: "
             "fit one model per core, one thread each." + spin
         )
-    return f"{cores} threads speed one LSTM up {gain:.1f}x: threads inside a model are as good as models side by side." + spin
+    return (
+        f"{cores} threads speed one LSTM up {gain:.1f}x: threads inside a model are as good as models side by side."
+        + spin
+    )

@@ -92,8 +92,8 @@ class Outcome:
         last, growth = self.last_known(), self.growth()
         before = np.vstack([np.full((1, shape[1]), np.nan), last[:-1]])
         tradable = self.panel.listed & ~self.panel.suspended & np.isfinite(f["close"])
-        get = [f.get(k, nothing) for k in ("open", "high", "low", "close", "volume")]
-        return [MarketRow(*(g[t] for g in get), growth[t], tradable[t], before[t]) for t in range(shape[0])]
+        o, h, lo, c, v = (f.get(k, nothing) for k in ("open", "high", "low", "close", "volume"))
+        return [MarketRow(o[t], h[t], lo[t], c[t], v[t], growth[t], tradable[t], before[t]) for t in range(shape[0])]
 
     def market(self, t: int) -> MarketRow:
         """Return what the market offers at bar ``t``."""

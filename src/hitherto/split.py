@@ -115,8 +115,8 @@ class WalkForward:
         need = (self.train or 1) + self.valid + self.gap
         if T - start < need + 1:
             raise ConfigError(
-                f"split: {T - start} bars cannot hold train {self.train} + valid {self.valid} + gap {self.gap} + one test "
-                "bar; shorten train or valid, or read more bars"
+                f"split: {T - start} bars cannot hold train {self.train} + valid {self.valid} + gap {self.gap} + one "
+                "test bar; shorten train or valid, or read more bars"
             )
         room = T - start - need
         count = -(-room // self.test)
@@ -127,10 +127,9 @@ class WalkForward:
         for k in range(count):
             a = first + k * self.test
             test = np.arange(a, min(a + self.test, T))
-            valid = np.arange(a - self.gap - self.valid, a - self.gap)
-            rolling = self.mode == "rolling" and self.train is not None
-            begin = valid[0] - self.train if rolling and self.train else start
-            train = np.arange(max(start, int(begin) if self.valid else a - self.gap), a - self.gap - self.valid)
+            until = a - self.gap - self.valid
+            begin = until - self.train if self.mode == "rolling" and self.train else start
+            train, valid = np.arange(max(start, begin), until), np.arange(until, a - self.gap)
             yield make_fold(k, label, admitted, lookback, train=train, valid=valid, test=test)
 
 
@@ -143,7 +142,13 @@ class Dates:
     test: tuple[int, int]
 
     def split(self, label: Label, admitted: Mask, lookback: int, start: int = 0) -> Iterator[Fold]:
-        """Yield the single fold."""
+        """Yield the single fold; ConfigError when a span leaves the bars."""
+        for name in ("train", "valid", "test"):
+            a, b = getattr(self, name)
+            if not 0 <= a <= b < admitted.shape[0]:
+                raise ConfigError(
+                    f"split: {name} rows {a}..{b} are not within the bars' rows 0..{admitted.shape[0] - 1}"
+                )
         t, v, s = (np.arange(max(a, start), b + 1) for a, b in (self.train, self.valid, self.test))
         yield make_fold(0, label, admitted, lookback, train=t, valid=v, test=s)
 

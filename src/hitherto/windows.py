@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,34 +143,37 @@ class Windows:
 
     def gather(self, dates: list[int]) -> Batch:
         """Return the batch of the given date blocks (positions into ``offsets``)."""
-        values = self.features.values
+        values: NDArray[Any] = self.features.values
         spans = [self.index[self.offsets[d] : self.offsets[d + 1]] for d in dates]
         blocks = np.cumsum([0, *(len(s) for s in spans)])
         L, F = self.lookback, values.shape[2]
-        x = np.empty((L, int(blocks[-1]), F), values.dtype)
+        x: NDArray[Any] = np.empty((L, int(blocks[-1]), F), values.dtype)
         for span, a, b in zip(spans, blocks[:-1], blocks[1:], strict=True):
             t = int(span[0, 0])
             np.take(values[t - L + 1 : t + 1], span[:, 1], axis=1, out=x[:, a:b], mode="clip")
         picked = np.concatenate(spans)
         t, n = picked[:, 0], picked[:, 1]
-        if not self.features.is_token:
-            x = self._finish(x)
+        x = x if self.features.is_token else self._finish(x)
         y = None if self.label is None else self.label.values[t, n].astype(np.float32)
         return Batch(x, y, t, n, blocks)
 
-    def _finish(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _finish(self, x: NDArray[Any]) -> NDArray[np.float32]:
         if self.affine is not None:
             self.affine.apply(x)
         if self.instance:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                known = ~np.isnan(x)
-                count = np.maximum(known.sum(axis=0), 1)
-                mean = np.where(known, x, 0).sum(axis=0) / count
-                x = x - mean
-                std = np.sqrt(np.where(known, x * x, 0).sum(axis=0) / count)
-                x = x / np.where(std > 0, std, 1)
+            x = standardise_windows(x)
         gap = np.isnan(x)
         np.copyto(x, self.missing.fill, where=gap)
         if self.missing.mask_channel:
             x = np.concatenate([x, gap.mean(axis=2, keepdims=True, dtype=np.float32)], axis=2)
-        return x.astype(np.float32, copy=False)
+        return x
+
+
+def standardise_windows(x: NDArray[Any]) -> NDArray[np.float32]:
+    """Return x (L, B, F) with each window's known values at mean 0 and deviation 1 per feature (0 where constant)."""
+    known = ~np.isnan(x)
+    count = np.maximum(known.sum(axis=0), 1)
+    centred = x - np.where(known, x, 0).sum(axis=0, dtype=np.float64) / count
+    std = np.sqrt(np.where(known, centred * centred, 0).sum(axis=0) / count)
+    flat = np.nanmax(np.where(known, x, -np.inf), axis=0) == np.nanmin(np.where(known, x, np.inf), axis=0)
+    return np.where(flat & known, 0.0, centred / np.where(std > 0, std, 1)).astype(np.float32)

@@ -76,9 +76,8 @@ class Planted:
             host = max(out, key=lambda n: int(np.isfinite(out[n]).sum()))
             spread = scale(future_return(panel, 1))
             self._fixed = (host, scale(out[host]), spread, volatility(panel))
-            draw = self._rng.numpy("shares")
-            shares = sorted({leak.share for leak in self.leaks.values()} - {1.0})
-            self._shares = {s: draw.random(panel.shape) < s for s in shares}
+            draw = self._rng.numpy("shares").random(panel.shape)  # one draw: a smaller share lies inside a larger one
+            self._shares = {s: draw < s for s in {leak.share for leak in self.leaks.values()} - {1.0}}
         host, size, spread, usual = self._fixed
         values = out[host]
         reaches = {leak.reach for leak in self.leaks.values()}

@@ -38,9 +38,9 @@ class Effort:
     through_input: bool
 
 
-# Quick, per-asset, 24 listings or more: base + repeat + independence + 3 rewritings + 2 truncations = 8 evaluations.
+# Quick, per-asset, 20 listings or more: base + repeat + independence + 3 rewritings + 2 truncations = 8 evaluations.
 EFFORT: dict[Level, Effort] = {
-    "quick": Effort(24, 6, (2, 4), 1, 12, False),
+    "quick": Effort(20, 6, (2, 4), 1, 12, False),
     "full": Effort(200, 24, (8, 24), 3, 48, True),
 }
 

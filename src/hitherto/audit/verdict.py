@@ -157,14 +157,10 @@ class AuditReport:
         said = []
         for name in names:
             mine = [c for c in self.canaries if c.target == name]
-            caught, lost = [c for c in mine if c.caught], [c.leak for c in mine if not c.caught]
-            # The weakest everywhere, the rarest at full strength, and what is not on that ladder.
-            best = [c for c in caught if c.size is None]
-            for i in (0, 1):
-                rung = [c for c in caught if c.size is not None and c.size[1 - i] == 1 and (i == 0 or c.size[1] < 1)]
-                best += [min(rung, key=lambda c, i=i: (c.size or (1, 1))[i])] if rung else []
-            text = f"{name}: caught " + (" and ".join(c.leak for c in best) or "nothing that was planted")
-            said.append(text + (f"; missed {', '.join(lost)}" if lost else ""))
+            best = _rungs([c for c in mine if c.caught], smallest=True)
+            lost = _rungs([c for c in mine if not c.caught], smallest=False)
+            text = f"{name}: caught " + (" and ".join(best) or "nothing that was planted")
+            said.append(text + (f", missed {' and '.join(lost)}" if lost else ""))
         return "; ".join(said) + "."
 
     @property
@@ -222,6 +218,19 @@ class AuditReport:
             "seconds": self.seconds,
         }
         return json.dumps(_plain(body), ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _rungs(canaries: list[CanaryResult], *, smallest: bool) -> list[str]:
+    """Those without a size; the weakest (strongest) that is everywhere; the rarest (commonest) of full strength."""
+    out = [c.leak for c in canaries if c.size is None]
+    everywhere = [(c.size, c.leak) for c in canaries if c.size is not None and c.size[1] == 1]
+    rare = [(c.size, c.leak) for c in canaries if c.size is not None and c.size[1] < 1]
+    for rung in (everywhere, rare):
+        if rung:
+            # Of equal sizes the shortest reach is the hardest: it was planted last.
+            sign = 1 if smallest else -1
+            out.append(min(reversed(rung), key=lambda one, sign=sign: (sign * one[0][0], sign * one[0][1]))[1])
+    return out
 
 
 def _result(r: ProbeResult) -> dict[str, Any]:

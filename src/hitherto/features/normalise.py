@@ -105,18 +105,14 @@ def fit_robust_zscore(features: Features, rows: NDArray[np.bool_], mask: Mask, l
     def shift_and_scale(x: Floats) -> tuple[float, float]:
         median = float(np.median(x))
         mad = float(np.median(np.abs(x - median))) * MAD_TO_STD
-        return median, mad if mad > 0 else _std(x)
+        return median, mad if mad > 0 else float(np.std(x))
 
     return _fit(features, rows, mask, limit, shift_and_scale, "fit_robust_zscore")
 
 
 def fit_zscore(features: Features, rows: NDArray[np.bool_], mask: Mask, limit: float = float("inf")) -> Affine:
     """Fit (x - mean) / std (ddof 0) on the train rows of a fold; as ``fit_robust_zscore`` in all else."""
-    return _fit(features, rows, mask, limit, lambda x: (float(np.mean(x)), _std(x)), "fit_zscore")
-
-
-def _std(x: Floats) -> float:
-    return float(np.std(x)) if x.max() > x.min() else 0.0
+    return _fit(features, rows, mask, limit, lambda x: (float(np.mean(x)), float(np.std(x))), "fit_zscore")
 
 
 def _fit(
@@ -132,7 +128,7 @@ def _fit(
     picked = rows[:, None] & mask
     shift, scale = np.zeros(len(features.names)), np.zeros(len(features.names))
     for f, name in enumerate(features.names):
-        x = features.values[:, :, f][picked].astype(np.float64)
+        x = features.values[:, :, f][picked].astype(np.float64)  # sums of float32 constants are exact in float64
         x = x[np.isfinite(x)]
         if not len(x):
             raise DataError(

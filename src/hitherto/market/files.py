@@ -45,9 +45,9 @@ def csv(data: bytes, name: str) -> tuple[pl.DataFrame, NDArray[np.int64] | None]
     _same_width(data, len(header), name)
     try:
         frame = pl.read_csv(io.BytesIO(data), infer_schema_length=0, has_header=True)
+        frame.columns = header
     except pl.exceptions.PolarsError:
         raise DataError(f"{name}: not readable as CSV (quotes out of place?); export it again as plain CSV") from None
-    frame.columns = header
     blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
     if not blank.any():
         return frame, None
@@ -65,7 +65,10 @@ def _header(data: bytes, name: str) -> list[str]:
             f"iconv -f GB18030 -t UTF-8"
         ) from None
     first = data.split(b"\n", 1)[0].decode().rstrip("\r")
-    names = next(csv_module.reader([first]), [])
+    try:
+        names = next(csv_module.reader([first]), [])
+    except csv_module.Error as e:
+        raise DataError(f"{name} line 1: {show(e, 60)}; export it again as plain CSV") from None
     if len(names) < 2:
         other = next((c for c in (";", "\t", "|") if c in first), None)
         if other is not None:
@@ -121,9 +124,12 @@ def parquet(path: Path, name: str) -> pl.DataFrame:
     try:
         # ParquetFile and not read_table: the latter would add Hive columns from folder names like a=b.
         table = pq.ParquetFile(path).read()
+        # Damaged text, in cells or in metadata (which is of no use here), would crash polars.
+        table.validate(full=True)
+        table = pa.table(table.columns, schema=pa.schema([pa.field(f.name, f.type) for f in table.schema]))
         check_names(table.column_names, name)
         frame = pl.from_arrow(table)
-    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as e:
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as e:
         raise DataError(f"{name}: not a readable Parquet file ({show(e, 60)}); write it again") from None
     assert isinstance(frame, pl.DataFrame)
     return frame

@@ -21,7 +21,7 @@ from hitherto.report.content import (
 )
 from hitherto.report.tables import Table
 from hitherto.report.thin import POINTS, thin
-from hitherto.report.words import percent, say
+from hitherto.report.words import amount, percent, say
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -31,12 +31,13 @@ SHOWN_NAMES, SHOWN_COLUMNS, SHOWN_DATES = 25, 400, 252
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a chart's key; ``traces`` are the drawn lines that it shows and hides."""
+    """One entry of a chart's key; ``traces``: the lines that it shows and hides; ``note``: where it ended."""
 
     name: str
     colour: str
     style: str = "solid"
     traces: tuple[int, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +108,13 @@ def equity(part: Equity, looks: dict[str, tuple[str, str]], content: ReportConte
         colour, dash = looks[name]
         width = {"strategy": 2.4, "benchmark": 1.7}.get(part.roles[name], 1.3)
         look.line(fig, part.dates, part.curves[name], name, colour, dash, width, positive=log)
-        key.append(Key(name, colour, dash, (at,)))
+        end = findings.last_finite(part.curves[name])
+        key.append((end, Key(name, colour, dash, (at,), "" if np.isnan(end) else amount(end, content.language))))
     look.frame(fig, 380, say(content.language, "x_wealth_log" if log else "x_wealth"), log=log)
+    key.sort(key=lambda entry: -np.nan_to_num(entry[0], nan=-np.inf))
     title = findings.equity(part, content.language)
     caption = part.caption or say(content.language, "c_equity")
-    return Chart("equity", title, caption, fig, tuple(reversed(key)), tables.equity(part, content.language))
+    return Chart("equity", title, caption, fig, tuple(k for _, k in key), tables.equity(part, content.language))
 
 
 def drawdown(part: Equity, content: ReportContent) -> Chart:
@@ -161,7 +164,7 @@ def hindsight(part: Hindsight, content: ReportContent) -> Chart:
         if not np.array_equal(content.equity.dates, part.dates):
             own = None
     look.frame(fig, 320, say(lang, "x_wealth_log"), log=True)
-    fig.update_yaxes(exponentformat="power", dtick=None, nticks=8)
+    fig.update_yaxes(exponentformat="power", nticks=8)
     caption = part.caption or (
         say(lang, "c_band_of", label=part.label.rstrip(".")) if part.label else say(lang, "c_band")
     )

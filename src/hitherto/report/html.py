@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
@@ -139,7 +140,9 @@ def _parts(content: ReportContent, charts: Mapping[str, Chart]) -> dict[str, Any
     first = content.verdict.headline if lang == "en" else content.verdict.headline_zh or content.verdict.headline
     up, down = look.rise_and_fall(content.rising_red)
     shown = [(name, [charts[c] for c in members if c in charts]) for name, members in SECTIONS]
+    probes = Counter((r.probe, r.result) for r in content.audit.rows) if content.audit else Counter()
     return {
+        "probes": [(probe, result, times) for (probe, result), times in probes.items()],
         "audit_sentence": sentence,
         "audit_stop": stop,
         "headline": first,

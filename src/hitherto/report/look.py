@@ -69,8 +69,6 @@ def frame(fig: Figure, height: int, unit: str, log: bool = False, zero: bool = F
         gridcolor=RULE, zeroline=zero, zerolinecolor=MUTED, zerolinewidth=1, automargin=True, nticks=6,
         type="log" if log else "linear",
     )  # fmt: skip
-    if log:
-        fig.update_yaxes(dtick="D2")
     if unit:
         write_unit(fig, unit, 1.0)
 

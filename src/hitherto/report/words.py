@@ -75,7 +75,7 @@ def interval(estimate: Estimate, fraction: bool = False, digits: int | None = No
 
 def typeset(text: str) -> str:
     """Give numbers in ready-made text a true minus, so that they stand in line with ours."""
-    return re.sub(r"(?<![\w.-])-(?=\.?\d)", "−", text)
+    return re.sub(r"(?<![\w-])-(?=\.?\d)", "−", text)
 
 
 def say(language: Language, key: str, **values: object) -> str:

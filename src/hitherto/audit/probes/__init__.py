@@ -56,7 +56,12 @@ def tolerances(target: Counted, base: Columns, noise: Mapping[str, float], *, sa
 
 
 def differs(old: NDArray[Any], new: NDArray[Any], tolerance: float) -> Mask:
-    """Return where two arrays differ by more than ``tolerance``; NaN equals NaN, and nothing else."""
+    """Return where two arrays differ by more than ``tolerance``; NaN equals NaN, and nothing else.
+
+    An infinite tolerance (a number that comes and goes between equal runs) passes everything.
+    """
+    if tolerance == float("inf"):
+        return np.zeros(old.shape, bool)
     out = (old != new) & ~(np.isnan(old) & np.isnan(new))
     if tolerance > 0:
         with np.errstate(invalid="ignore"):

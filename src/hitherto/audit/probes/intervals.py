@@ -42,7 +42,7 @@ def probe(folds: Iterable[Fold], label: Label, lookback: int, windows: Iterable[
     for w in windows:
         looked += 1
         found += _windows(w)
-    tried = f"{len(folds)} folds, label spans and windows of {lookback} rows" + (
+    tried = f"{len(folds)} fold{'s' * (len(folds) != 1)}, label spans and windows of {lookback} rows" + (
         f", {looked} window sets" if looked else ""
     )
     status = "LEAK" if found else "ok" if folds else "not assessed"

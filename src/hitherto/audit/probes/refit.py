@@ -62,7 +62,7 @@ def probe(
     )  # fmt: skip
     status = "LEAK" if findings else "ok" if tried and not broken else "cannot tell"
     most = max((hit[n] for n in hit if n not in target.planted), default=0)
-    what = f"fitted again after rewriting inputs and labels past {tried} cuts"
+    what = f"fitted again after rewriting inputs and labels past {tried} cut{'s' * (tried != 1)}"
     hits = {n: (h, tried) for n, h in hit.items()}
     return ProbeResult("P3", target.name, what, status, broken, (most, tried), findings, hits, seconds=since(begun))
 

@@ -68,9 +68,10 @@ def probe(
 ) -> ProbeResult:  # fmt: skip
     """Rewrite the future after ``cuts`` and compare everything at or before them.
 
-    cuts: (R, N) rows, one per round and listing (T - 1: no cut), for unit "asset"; (C,) rows for unit "date". Every
-    round of an asset target meets every kind; a date target meets a walk at every cut, the other kinds at every third.
-    investigate: follow suspects up by reach and field (more evaluations, only when something was found).
+    cuts: (R, N) rows, one per round and listing (T - 1: no cut), for unit "asset"; (C,) rows for unit "date". The first
+    round of an asset target meets every kind; every other round, and every cut of a date target, meets a walk, and each
+    third one the mirror, each third one the NaN. investigate: follow suspects up by reach and field (more evaluations,
+    only when something was found).
     """
     begun = time.perf_counter()
     target = counted(target)
@@ -84,7 +85,7 @@ def probe(
     ran = 0
     for r, own in enumerate(rounds):
         for i, kind in enumerate(kinds):
-            if not per_asset and i and r % 3 != i % 3:
+            if i and r % 3 != i % 3 and (r or not per_asset):
                 continue
             changes, new, error = test.moved(own, kind, list(base))
             if error:

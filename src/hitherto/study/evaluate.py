@@ -22,7 +22,7 @@ from hitherto.portfolio.base import Weights
 from hitherto.portfolio.construct import buy_and_hold, equal_weight, long_short, topk_dropout
 from hitherto.seeds import Stream
 from hitherto.signal import scores
-from hitherto.study import Prepared, Study
+from hitherto.study.core import Prepared, Study
 
 Floats = NDArray[np.float64]
 EQUAL, HOLD = "equal weight", "buy and hold"
@@ -96,7 +96,7 @@ def tested(forecast: Forecast) -> tuple[int, int]:
 
 
 def all_weights(study: Study, p: Prepared, forecasts: dict[str, Forecast]) -> tuple[dict[str, Weights], dict[str, str]]:
-    """Return book name -> weights (the strategy first, rivals after) and model -> its book under the first portfolio."""
+    """Return book name -> weights (the strategy first) and model -> its book under the first portfolio."""
     first = study.settings.portfolio[0]
     out: dict[str, Weights] = {}
     of_model: dict[str, str] = {}

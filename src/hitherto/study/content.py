@@ -17,13 +17,18 @@ from hitherto.exchange.step import Costs
 from hitherto.market import sample
 from hitherto.models.glassbox import LSTMCell
 from hitherto.report import content as c
-from hitherto.result import Result
+from hitherto.report import words
 from hitherto.seeds import Stream
-from hitherto.study import Fit
-from hitherto.study_evaluate import EQUAL, HOLD
+from hitherto.study.core import Fit
+from hitherto.study.evaluate import EQUAL, HOLD
+from hitherto.study.result import Result
 
 Floats = NDArray[np.float64]
 ROLLING = 60
+LADDER = (
+    "IC and RankIC: mean over dates of the cross-sectional correlation with the realised {}; 95 % block-bootstrap "
+    "intervals. Every book trades under the same rule and costs."
+)
 
 
 def content(r: Result) -> c.ReportContent:
@@ -45,9 +50,7 @@ def content(r: Result) -> c.ReportContent:
         equity=equity(r),
         hindsight=seen,
         ic=ic_series(r),
-        ladder=c.Ladder(ladder(r), "IC and RankIC: mean over dates of the cross-sectional correlation with the realised "
-                        f"{r.prepared.label.names[r.evaluation.output]}; 95 % block-bootstrap intervals. Every book "
-                        "trades under the same rule and costs."),  # fmt: skip
+        ladder=c.Ladder(ladder(r), LADDER.format(r.prepared.label.names[r.evaluation.output])),
         example=example(r),
         weights=weights(r),
         costs=costs(r),
@@ -70,8 +73,8 @@ def flags(r: Result) -> tuple[str, ...]:
     out = list(r.book.flags)
     if r.prepared.panel.adjustment == "restated_total_return":
         out.append(
-            "The prices are restated: the vendor rewrote the past with later splits and dividends, so their levels know "
-            "the future. Only scale-free features are honest on such data; raw prices with a factor are better."
+            "The prices are restated: the vendor rewrote the past with later splits and dividends, so their levels "
+            "know the future. Only scale-free features are honest on such data; raw prices with a factor are better."
         )
     if any(f.code == "survivorship" for f in r.prepared.panel.findings):
         out.append("Every symbol is alive on the last day: the names were chosen, or have lived on, with hindsight.")
@@ -107,21 +110,23 @@ def key_figures(r: Result, seen: c.Hindsight | None) -> tuple[c.KeyFigure, ...]:
     rank = e.summaries[r.study.models[0].name][e.output].rank_ic
     perf = e.performance[main]
     capture = seen.capture if seen else None
+    held = "share of the way from the worst to the best book of hindsight"
+    if seen and seen.random:
+        held += f"; random books reach {words.percent(seen.random.value)}"
     return (
-        _figure("Net excess return", excess, "{:+.1%}", "a year over equal weight under the same costs"),
-        _figure("Sharpe ratio", ratio, "{:.2f}", "annualised, net of costs, no risk-free rate taken off"),
-        _figure("RankIC", rank.interval, "{:+.3f}", "mean daily rank correlation of forecast and outcome", rank.mean),
-        c.KeyFigure("Maximum drawdown", f"{perf.max_drawdown:.1%}", "", "deepest fall of net wealth from its peak"),
-        _figure("Capture", capture, "{:.0%}", "share of the way from the worst to the best book of hindsight; random books "
-                f"reach {seen.random.value:.0%}" if seen and seen.random else "share of the hindsight span"),
-    )  # fmt: skip
+        _figure("Net excess return", excess, True, "a year over equal weight under the same costs"),
+        _figure("Sharpe ratio", _estimate(ratio, perf.sharpe), False, "annualised, net, no risk-free rate"),
+        _figure("RankIC", _estimate(rank.interval, rank.mean), False, "mean daily rank correlation", 3),
+        c.KeyFigure("Maximum drawdown", words.percent(perf.max_drawdown), "", "deepest fall of net wealth"),
+        _figure("Capture", capture, True, held),
+    )
 
 
-def _figure(label: str, i: Any, form: str, text: str, value: float | None = None) -> c.KeyFigure:
-    if i is None:
-        return c.KeyFigure(label, form.format(value) if value is not None else "–", "", text)
-    point = i.value if isinstance(i, c.Estimate) else i.estimate
-    return c.KeyFigure(label, form.format(point), f"{form.format(i.lo)} .. {form.format(i.hi)}", text)
+def _figure(label: str, e: c.Estimate | None, fraction: bool, text: str, digits: int | None = None) -> c.KeyFigure:
+    if e is None:
+        return c.KeyFigure(label, "–", "", text)
+    value = words.percent(e.value) if fraction else words.number(e.value, digits or 2)
+    return c.KeyFigure(label, value, words.interval(e, fraction, digits), text)
 
 
 PROBES = {
@@ -131,7 +136,7 @@ PROBES = {
 
 
 def audit(r: Result) -> c.Audit:
-    """Return what was tried to catch the study, one row per probe, and a row of its own for each that found something."""
+    """Return what was tried to catch the study, one row per probe and outcome."""
     if r.audit is None:
         return c.Audit(not_assessed=("everything: the audit was switched off",))
     groups: dict[tuple[str, str], list[Any]] = {}
@@ -144,7 +149,9 @@ def audit(r: Result) -> c.Audit:
         detail = "; ".join(dict.fromkeys(x.detail for x in members if x.detail))
         on = ", ".join(dict.fromkeys(x.target for x in members))
         tried = "; ".join(dict.fromkeys(x.tried for x in members))
-        rows.append(c.AuditRow(f"{probe} {PROBES.get(probe, '')}".strip(), f"{tried} (on {on})", result, found or detail))
+        rows.append(
+            c.AuditRow(f"{probe} {PROBES.get(probe, '')}".strip(), f"{tried} (on {on})", result, found or detail)
+        )
     return c.Audit(tuple(rows), smallest(r.audit.canaries), r.audit.canary_caught, tuple(r.audit.not_assessed))
 
 
@@ -173,15 +180,17 @@ def equity(r: Result) -> c.Equity:
     roles: dict[str, c.Role] = {}
     for name, book in e.books.items():
         curves[name] = book.equity / book.equity[0]
-        roles[name] = "strategy" if name == e.main else "baseline"
-    for model, name in e.of_model.items():
-        if name != e.main and model not in ("ridge", "lightgbm", "persistence"):
-            roles[name] = "model"
+        roles[name] = "strategy" if name == e.main else "baseline" if name in (EQUAL, HOLD) else "model"
+    if "persistence" in e.of_model and e.of_model["persistence"] != e.main:
+        roles[e.of_model["persistence"]] = "baseline"
     if e.benchmark is not None and np.isfinite(e.benchmark).any():
         known = np.flatnonzero(np.isfinite(e.benchmark))
         base = e.benchmark[known[0]] / curves[EQUAL][known[0]]
         curves["benchmark"], roles["benchmark"] = e.benchmark / base, "benchmark"
-    caption = f"Net of costs, fills at the {r.study.settings.exchange.fill.replace('_', ' ')}, wealth 1 at the start."
+    caption = (
+        f"Net of costs, fills at the {r.study.settings.exchange.fill.replace('_', ' ')}, wealth 1 at the start. "
+        "An end point is one draw of many: the intervals say how firm it is."
+    )
     return c.Equity(panel.sessions[first : last + 1], curves, roles, caption)
 
 
@@ -245,15 +254,15 @@ def ladder(r: Result) -> tuple[c.LadderRow, ...]:
         s, name = summaries[e.output], e.of_model.get(model)
         role: c.Role = "strategy" if name == e.main else "baseline" if model in _NAIVE else "model"
         rows.append(c.LadderRow(
-            model, role, _estimate(s.ic.interval, s.ic.mean), _estimate(s.rank_ic.interval, s.rank_ic.mean), _n(s.ic.icir),
-            **_traded(r, name),
+            model, role, _estimate(s.ic.interval, s.ic.mean), _estimate(s.rank_ic.interval, s.rank_ic.mean),
+            _n(s.ic.icir), **_traded(r, name),
         ))  # fmt: skip
     others = [n for n in e.books if n in (EQUAL, HOLD) or n not in e.of_model.values()]
-    rows += [c.LadderRow(n, "baseline" if n in (EQUAL, HOLD) else "strategy", **_traded(r, n)) for n in others]
+    rows += [c.LadderRow(n, "baseline" if n in (EQUAL, HOLD) else "model", **_traded(r, n)) for n in others]
     return tuple(rows)
 
 
-_NAIVE = ("zero", "persistence", "momentum", "ridge", "lightgbm")
+_NAIVE = ("zero", "persistence", "momentum")
 
 
 def _traded(r: Result, name: str | None) -> dict[str, Any]:
@@ -279,7 +288,7 @@ def example(r: Result) -> c.Example | None:
     target = getattr(r.study.models[0], "target", "raw")
     return c.Example(
         panel.symbols[n], panel.sessions[rows], label.values[rows, n, o], forecast.values[rows, n, o], model,
-        label.names[o], target == "raw", _gates(r, fits[-1], n),
+        f"{label.horizons[o]} bar{'s' * (label.horizons[o] > 1)}", target == "raw", _gates(r, fits[-1], n),
         f"The last {len(rows)} forecasts of {panel.symbols[n]}, out of sample, and the {label.horizons[o]}-bar return "
         "realised after each.",
     )  # fmt: skip
@@ -329,8 +338,8 @@ def costs(r: Result) -> c.Costs:
     per = r.study.settings.periods_per_year
     growth = [float((b.equity[-1] / b.equity[0]) ** (per / max(1, len(b.equity) - 1)) - 1) for b in (free, book)]
     return c.Costs(
-        dates, free.equity / free.equity[0], book.equity / book.equity[0], growth[0], growth[1], "compound annual return",
-        tuple(each), tuple(float((book.fees / before)[years == y].sum()) for y in each),
+        dates, free.equity / free.equity[0], book.equity / book.equity[0], growth[0], growth[1],
+        "compound annual return", tuple(each), tuple(float((book.fees / before)[years == y].sum()) for y in each),
         tuple(float((book.slippage / before)[years == y].sum()) for y in each),
         "Gross: the same decisions traded at the same prices without fees or slippage.",
     )  # fmt: skip
@@ -343,11 +352,12 @@ def hindsight_list(r: Result) -> c.HindsightList:
     every = "month" if last - first < 3 * 252 else "year"
     best = hindsight.best_single(panel, first, last + 1, every)
     worst = hindsight.worst_single(panel, first, last + 1, every)
-    return c.HindsightList(
-        *(tuple(c.HindsightRow(f"{p.first} .. {p.last}", p.asset, p.gain, p.wealth)
-                for p in part) for part in (best, worst)),
-        caption=f"One asset per {every}, chosen after the fact, no costs. Nobody could have known.",
-    )  # fmt: skip
+    best, worst = (
+        tuple(c.HindsightRow(f"{p.first} .. {p.last}", p.asset, p.gain, p.wealth) for p in part)
+        for part in (best, worst)
+    )
+    caption = f"One asset per {every}, chosen after the fact, no costs. Nobody could have known."
+    return c.HindsightList(best, worst, caption=caption)
 
 
 def facts(r: Result) -> dict[str, dict[str, object]]:
@@ -356,7 +366,8 @@ def facts(r: Result) -> dict[str, dict[str, object]]:
     return {
         "digests": {"study": f["study_digest"], "data": f["data_digest"]},
         "seeds": {"seed": f["seed"], "seeds per model": f["seeds_per_model"]},
-        "machine": {k: str(v) for k, v in f["machine"].items()},
+        "versions": f["machine"]["versions"],
+        "machine": {k: str(v) for k, v in f["machine"].items() if k != "versions"},
         "seconds": f["seconds"],
         "samples (train, valid, test)": {k: ", ".join(map(str, v)) for k, v in f["samples"].items()},
         "purged samples": f["purged"],

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from hitherto import config
 from hitherto.config import StudySettings
 from hitherto.errors import ConfigError, DataError, HithertoError
-from hitherto.exchange.account import Book
 from hitherto.features import library, normalise
 from hitherto.features.base import Affine, Features
 from hitherto.labels import Label, forward_return
@@ -28,7 +27,7 @@ from hitherto.split import Dates, Fold, WalkForward
 from hitherto.windows import Missing, Windows
 
 if TYPE_CHECKING:
-    from hitherto.result import Result
+    from hitherto.study.result import Result
 
 KINDS = {
     "zero": ("naive", "Zero"),
@@ -38,6 +37,7 @@ KINDS = {
     "lightgbm": ("trees", "LightGBM"),
     "lstm": ("recurrent", "LSTM"),
 }
+IN_MEMORY = "panel in memory"
 SETS = {"close_only": library.close_only, "price_volume": library.price_volume}
 BASELINES = ("zero", "persistence", "ridge", "lightgbm")
 CROSS_SECTIONAL = {"cs_rank": "rank", "cs_zscore": "zscore", "cs_robust_zscore": "robust_zscore"}
@@ -86,8 +86,7 @@ class Study:
         if bars is not None:
             market["bars"] = str(bars)
         if panel is not None:
-            market.setdefault("bars", "panel in memory")
-            market.setdefault("allow_restated", False)
+            market.setdefault("bars", IN_MEMORY)
         given = tables.get("models", [{"kind": "lstm"}])
         tables["models"] = [m if isinstance(m, dict) else _table_of(m) for m in given]
         if isinstance(tables.get("portfolio"), dict):
@@ -118,7 +117,7 @@ class Study:
         market = tables["market"]
         for key in ("bars", "membership", "benchmark"):
             value = market[key]
-            if value and not value.startswith("sample:") and self._panel is None:
+            if value and not value.startswith("sample:") and value != IN_MEMORY:
                 market[key] = str((self.base / value).resolve())
         return config.dump_toml(tables)
 
@@ -127,6 +126,11 @@ class Study:
         """The bars of the study, laid out; DataError when they are restated and the study does not allow it."""
         panel = self._panel
         m = self.settings.market
+        if panel is None and m.bars == IN_MEMORY:
+            raise DataError(
+                f"{self.where}: this study was run on a Panel in memory, which no file holds; "
+                "give it again: Study.load(path, panel=panel).run(...)"
+            )
         if panel is None:
             panel = self._read(m.bars, membership=m.membership and self._path(m.membership))
         if panel.adjustment == "restated_total_return" and not m.allow_restated:
@@ -146,7 +150,7 @@ class Study:
 
     @cached_property
     def benchmark(self) -> NDArray[np.float64] | None:
-        """(T,) float64: the benchmark's close as last known at each decision, NaN where it has none; None if not given."""
+        """(T,) float64: the benchmark's close on each session, NaN where it has none; None if none was given."""
         m = self.settings.market
         if m.benchmark is None:
             return None
@@ -157,7 +161,9 @@ class Study:
             raise ConfigError(f"{self.where}: market.benchmark_symbol '{symbol}' is not in the benchmark bars{near}")
         close = other.view("close")[:, other.symbols.index(symbol)]
         row = np.searchsorted(other.sessions, self.panel.sessions)
-        ok = (row < len(other.sessions)) & (other.sessions[np.minimum(row, len(other.sessions) - 1)] == self.panel.sessions)
+        ok = (row < len(other.sessions)) & (
+            other.sessions[np.minimum(row, len(other.sessions) - 1)] == self.panel.sessions
+        )
         return np.where(ok, close[np.minimum(row, len(close) - 1)], np.nan)
 
     @cached_property
@@ -171,10 +177,14 @@ class Study:
     def make_features(self, panel: Panel) -> Features:
         """Return the features of any panel of this study's kind (the audit calls it on rewritten ones)."""
         features = library.build(panel, self.expressions)
-        kind = CROSS_SECTIONAL.get(self.settings.features.normalise)
-        if kind is None:
-            return features
-        return normalise.cross_sectional(features, admitted(panel), kind)  # type: ignore[arg-type]
+        f = self.settings.features
+        if f.normalise in CROSS_SECTIONAL:
+            return normalise.cross_sectional(features, admitted(panel), CROSS_SECTIONAL[f.normalise])  # type: ignore[arg-type]
+        if f.normalise == "rolling_zscore":
+            return normalise.rolling_zscore(features, f.span)
+        if f.normalise == "ema_zscore":
+            return normalise.ema_zscore(features, float(f.span))
+        return features
 
     def prepare(self, panel: Panel | None = None) -> Prepared:
         """Return features, label and purged folds of the study's panel (or of ``panel``)."""
@@ -185,6 +195,13 @@ class Study:
         ok = admitted(panel)
         reach = max(m.lookback for m in self.models) + max(b for b in features.lookbacks if b < len(panel.times)) - 1
         folds = list(self._splitter(panel).split(label, ok, reach, start=first_row(features, ok)))
+        for f in folds:
+            if not f.train.any() or not f.test.any():
+                what = "train" if not f.train.any() else "test"
+                raise ConfigError(
+                    f"{self.where}: fold {f.index} has no {what} sample ({f.purged} were purged); "
+                    "lengthen that stretch, shorten label.horizons, or check the universe"
+                )
         return Prepared(panel, features, label, ok, folds)
 
     def _splitter(self, panel: Panel) -> WalkForward | Dates:
@@ -226,7 +243,9 @@ class Study:
             e.args = (f"fold {fold.index}, {model.name}: {e}",)
             raise
         test = train.with_(mask=fold.test, labelled=False)
-        return Fit(model, seed, fold.index, train.affine, fitted, test, fitted.predict(test), time.perf_counter() - begun)
+        return Fit(
+            model, seed, fold.index, train.affine, fitted, test, fitted.predict(test), time.perf_counter() - begun
+        )
 
     def fit_all(self, p: Prepared, context: Callable[[str], Context]) -> list[Fit]:
         """Fit every (model, seed, fold) in a fixed order; each model spreads its batches over the threads."""
@@ -242,7 +261,7 @@ class Study:
 
         resume: take up an interrupted run of the same study in ``out``. progress: "auto", "rich", "plain", "off".
         """
-        from hitherto.result import run_study
+        from hitherto.study.result import run_study
 
         folder = Path(out) if out is not None else default_folder(self.settings.name)
         return run_study(self, folder, resume=resume, progress=progress)
@@ -253,7 +272,7 @@ class Study:
 
     def audit_targets(self) -> Any:
         """Return what the audit tries on this study (an AuditPlan); fits its first fold for that."""
-        from hitherto.study_audit import plan
+        from hitherto.study.auditing import plan
 
         return plan(self)
 
@@ -269,7 +288,7 @@ def forecasts_of(fits: list[Fit], shape: tuple[int, int], names: tuple[str, ...]
 
 
 def admitted(panel: Panel) -> NDArray[np.bool_]:
-    """Return (T, N) bool: listed, in the universe, not suspended, close known: what may be trained on and ranked at t."""
+    """Return (T, N) bool: listed, in the universe, not suspended, close known: what may be trained on at t."""
     return panel.universe & panel.listed & ~panel.suspended & np.isfinite(panel.fields["close"])
 
 
@@ -311,7 +330,10 @@ def _table_of(model: Any) -> dict[str, Any]:
     kinds = {cls: kind for kind, (_, cls) in KINDS.items()}
     cls = type(model)
     if cls.__module__.startswith("hitherto.models") and cls.__name__ in kinds and is_dataclass(model):
-        return {"kind": kinds[cls.__name__], **{k: v for k, v in asdict(model).items() if v is not None and k != "unit"}}
+        return {
+            "kind": kinds[cls.__name__],
+            **{k: v for k, v in asdict(model).items() if v is not None and k != "unit"},
+        }
     return {"kind": "custom", "name": str(model.name)}
 
 

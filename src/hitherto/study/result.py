@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ from hitherto.models.base import Context, Forecast
 from hitherto.progress import Progress
 from hitherto.run import Run, plain
 from hitherto.seeds import Stream
-from hitherto.study import Fit, Prepared, Study, forecasts_of
-from hitherto.study_evaluate import EQUAL, Evaluation, evaluate, metrics
+from hitherto.study.core import Fit, Prepared, Study, forecasts_of
+from hitherto.study.evaluate import EQUAL, Evaluation, evaluate, metrics
 
 if TYPE_CHECKING:
     from hitherto.audit import AuditReport
@@ -66,7 +67,7 @@ class Result:
 
     def content(self) -> ReportContent:
         """Return everything the report shows."""
-        from hitherto.study_report import content
+        from hitherto.study.content import content
 
         return content(self)
 
@@ -149,7 +150,7 @@ def audit_study(study: Study, prepared: Prepared, fits: list[Fit], seen: Progres
     if study.settings.audit.level == "off":
         return None
     from hitherto.audit import audit
-    from hitherto.study_audit import plan
+    from hitherto.study.auditing import plan
 
     report = audit(plan(study, prepared, fits))
     seen.emit({"event": "audit", "exit_code": report.exit_code, "seconds": report.seconds})
@@ -159,7 +160,7 @@ def audit_study(study: Study, prepared: Prepared, fits: list[Fit], seen: Progres
 def describe(study: Study, p: Prepared, fits: list[Fit], clock: dict[str, float]) -> dict[str, Any]:
     """Return run.json: digests, seeds, versions, threads, timings."""
     steps = list(clock.items())
-    spent = {b[0]: round(b[1] - a[1], 2) for a, b in zip(steps[:-1], steps[1:], strict=True)}
+    spent = {b[0]: round(b[1] - a[1], 2) for a, b in pairwise(steps)}
     return {
         "study_digest": study.digest(), "data_digest": p.panel.digest(), "seed": study.settings.seed,
         "seeds_per_model": study.settings.seeds, "machine": compute.record(threads=compute.choose_threads()),

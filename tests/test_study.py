@@ -1,0 +1,204 @@
+"""The straight line: a small study end to end, repeated, resumed, audited; what the run folder holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+from toys import make_panel
+
+import hitherto as ht
+from hitherto.errors import ConfigError, DataError
+from hitherto.features import normalise
+from hitherto.run import Run
+from hitherto.study import Study, bars
+
+EXPRESSIONS = {"r1": "close / ref(close, 1) - 1", "gap": "close / mean(close, 10) - 1"}
+TABLES = {
+    "features": {"expressions": EXPRESSIONS},
+    "label": {"horizons": [1, 3]},
+    "split": {"train": 120, "valid": 30, "test": 40, "folds": 2},
+    "portfolio": [{"k": 3, "drop": 1}, {"rule": "long_short", "k": 2, "every": 5}],
+}
+
+
+def small(**changes) -> Study:
+    panel = make_panel(T=260, N=12, halts=0.01, factor=True)
+    return Study(panel, models=[ht.LSTM(hidden=4, lookback=5, epochs=2, batch=256)], **{**TABLES, **changes})
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return small().run(tmp_path_factory.mktemp("runs") / "a", progress="off")
+
+
+def test_the_run_folder_holds_everything(result):
+    names = {p.name for p in result.run.folder.iterdir() if p.is_file()}
+    tables = {"forecasts.parquet", "books.parquet", "fills.parquet", "weights.safetensors"}
+    texts = {"study.toml", "run.json", "metrics.json", "audit.json", "events.jsonl", "report.html", "manifest.json"}
+    wanted = tables | texts
+    assert names == wanted
+    result.run.verify()
+    facts = json.loads((result.run.folder / "run.json").read_text())
+    assert facts["data_digest"] == result.study.panel.digest()
+    assert facts["machine"]["versions"]["torch"]
+    report = result.run.folder / "report.html"
+    report.write_text(report.read_text() + " ")
+    with pytest.raises(DataError, match=r"report\.html: missing or changed since the run"):
+        result.run.verify()
+
+
+def test_forecasts_are_out_of_sample_only(result):
+    p = result.prepared
+    frame = pl.read_parquet(result.run.folder / "forecasts.parquet")
+    tested = np.zeros(p.panel.shape, bool)
+    for fold in p.folds:
+        tested |= fold.test
+        assert not (fold.train & fold.test).any()
+        assert not (fold.valid & fold.test).any()
+    for f in result.forecasts.values():
+        assert not np.isfinite(f.values[~tested]).any()
+    assert set(frame["model"].unique()) == {"lstm", "zero", "persistence", "ridge", "lightgbm"}
+    assert frame["date"].min() == p.panel.sessions[np.flatnonzero(tested.any(1))[0]].item()
+
+
+def test_every_fill_follows_its_decision(result):
+    for book in result.books.values():
+        assert (book.fills.t > book.fills.decided).all()
+        assert np.allclose(book.cash + (book.shares * np.nan_to_num(book.price)).sum(1), book.equity, rtol=1e-9)
+
+
+def test_the_audit_ran_and_its_canary_was_caught(result):
+    assert result.audit.exit_code == 0, result.audit.to_text()
+    assert result.audit.canary_caught
+    assert {"P0", "P1", "P2", "P3", "P4", "P10"} <= {r.probe for r in result.audit.results}
+    assert "leak-free" not in result.audit.to_text().lower()
+
+
+def test_the_same_study_gives_the_same_bits(result, tmp_path):
+    again = small().run(tmp_path / "b", progress="off")
+    for name in ("forecasts.parquet", "books.parquet", "fills.parquet", "weights.safetensors", "metrics.json"):
+        assert (again.run.folder / name).read_bytes() == (result.run.folder / name).read_bytes(), name
+    other = small(seed=8).run(tmp_path / "c", progress="off")
+    assert (other.run.folder / "weights.safetensors").read_bytes() != (
+        again.run.folder / "weights.safetensors"
+    ).read_bytes()
+
+
+def csv_study(folder):
+    panel = make_panel(T=400, N=10)
+    days, symbols = np.repeat(panel.sessions, 10), np.tile(panel.symbols, 400)
+    table = pl.DataFrame(
+        {"date": days.astype("datetime64[ms]"), "symbol": symbols, "close": panel.view("close").ravel()}
+    )
+    table.with_columns(pl.col("date").cast(pl.Date)).sort("symbol", "date").write_csv(folder / "bars.csv")
+    (folder / "study.toml").write_text(
+        """
+name = "killed"
+[market]
+bars = "bars.csv"
+[features]
+expressions = { r1 = "close / ref(close, 1) - 1", gap = "close / mean(close, 10) - 1" }
+[split]
+train = 200
+valid = 50
+test = 60
+folds = 1
+[[models]]
+kind = "lstm"
+hidden = 16
+lookback = 10
+epochs = 12
+patience = 12
+batch = 128
+[audit]
+level = "off"
+"""
+    )
+
+
+def command(folder, out, *more):
+    code = "from hitherto.cli import main; main()"
+    line = [sys.executable, "-c", code, "run", str(folder / "study.toml"), "--out", str(out), "-q", *more]
+    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
+
+
+def test_a_run_folder_repeats_itself_and_survives_kill_9(tmp_path):
+    csv_study(tmp_path)
+    whole = command(tmp_path, tmp_path / "whole")
+    assert whole.wait(120) == 0, whole.stderr.read()
+    killed = tmp_path / "killed"
+    process = command(tmp_path, killed)
+    deadline = time.monotonic() + 60
+    events = killed / "events.jsonl"
+    while time.monotonic() < deadline and not (events.exists() and events.read_text().count('"epoch"') >= 3):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    assert not (killed / "manifest.json").exists()
+    resumed = command(tmp_path, killed, "--resume")
+    assert resumed.wait(120) == 0, resumed.stderr.read()
+    repeated = Study.load(tmp_path / "whole" / "study.toml").run(tmp_path / "repeated", progress="off")
+    for name in ("weights.safetensors", "forecasts.parquet", "books.parquet"):
+        bits = (tmp_path / "whole" / name).read_bytes()
+        assert (killed / name).read_bytes() == bits, name
+        assert (repeated.run.folder / name).read_bytes() == bits, name
+    Run(killed).verify()
+
+
+@pytest.mark.parametrize(
+    ("span", "count"), [(None, None), (250, 250), ("2y", 504), ("6m", 126), ("10w", 48), ("30d", 30)]
+)
+def test_spans_in_bars(span, count):
+    assert bars(span, 252) == count
+
+
+def test_settings_of_model_objects_are_kept_in_the_run_folder():
+    study = small()
+    assert "hidden = 4" in study.toml()
+    with pytest.raises(ConfigError, match="two models share a name"):
+        small(seed=1).__class__(make_panel(T=260, N=12), models=[{"kind": "ridge"}, {"kind": "ridge"}], **TABLES)
+    with pytest.raises(ConfigError, match="has no fit"):
+        Study(make_panel(T=260, N=12), models=[object()], **TABLES)
+
+
+def test_rolling_normalisation_is_the_studys_too():
+    study = small(features={"expressions": EXPRESSIONS, "normalise": "rolling_zscore", "span": 20})
+    raw = small(features={"expressions": EXPRESSIONS, "normalise": "none"}).make_features(study.panel)
+    wanted = normalise.rolling_zscore(raw, 20).values
+    assert np.array_equal(study.make_features(study.panel).values, wanted, equal_nan=True)
+
+
+def test_a_panel_in_memory_has_to_be_given_again(result):
+    with pytest.raises(DataError, match="run on a Panel in memory, which no file holds"):
+        Study.load(result.run.folder / "study.toml").prepare()
+    again = Study.load(result.run.folder / "study.toml", panel=result.study.panel)
+    assert again.toml() == result.study.toml()
+
+
+class Peeking(ht.LSTM):
+    """A model that cheats: it predicts with the label of the very sample."""
+
+    def fit(self, train, valid, *, rng, context, every=None):
+        fitted = super().fit(train, valid, rng=rng, context=context)
+
+        class Cheat:
+            def predict(self, windows):
+                return fitted.predict(windows) + np.nan_to_num(windows.targets())
+
+            def tensors(self):
+                return fitted.tensors()
+
+        return Cheat()
+
+
+def test_a_model_that_reads_its_labels_is_caught(tmp_path):
+    study = Study(make_panel(T=260, N=12), models=[Peeking(hidden=4, lookback=5, epochs=1)], **TABLES)
+    result = study.run(tmp_path / "x", progress="off")
+    assert result.audit.exit_code == 1
+    assert any("forecasts of lstm" in f.where for f in result.audit.findings)
