@@ -158,7 +158,12 @@ def test_summarise_counts_only_out_of_sample_dates():
     assert a.ic.mean == pytest.approx(want.mean(), abs=1e-12)
     assert a.ic.std == pytest.approx(want.std(ddof=1), abs=1e-12)
     assert a.ic.icir == pytest.approx(want.mean() / want.std(ddof=1), abs=1e-12)
-    assert a.ic.folds == pytest.approx({0: want[:50].mean(), 1: want[50:].mean()}, abs=1e-12)
+    assert {k: f.mean for k, f in a.ic.folds.items()} == pytest.approx(
+        {0: want[:50].mean(), 1: want[50:].mean()}, abs=1e-12
+    )
+    for part, f in zip((want[:50], want[50:]), a.ic.folds.values(), strict=True):
+        assert f.icir == pytest.approx(part.mean() / part.std(ddof=1), abs=1e-12)
+        assert f.interval.lo < f.mean < f.interval.hi
     assert a.ic.interval.lo < a.ic.mean < a.ic.interval.hi
     assert a.skill.estimate == pytest.approx(1 - a.mse_ratio, abs=1e-12)
     assert a.skill.lo < a.skill.estimate < a.skill.hi

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "read_bars": "panel", "Panel": "panel", "Past": "panel",
+    "read_bars": "panel", "Panel": "panel",
     "Study": "study", "Result": "study.result", "Run": "run",
-    "Features": "features.base", "parse": "features.expression", "build_features": "features.library",
+    "Features": "features.base",  "build_features": "features.library",
     "Label": "labels", "forward_return": "labels",
-    "WalkForward": "split", "CombinatorialPurged": "split", "Fold": "split",
-    "Windows": "windows", "Missing": "windows",
+    "WalkForward": "split", "CombinatorialPurged": "split",
+    "Windows": "windows",
     "Forecaster": "models.base", "Forecast": "models.base", "Encoder": "models.base",
     "LSTM": "models.recurrent", "Ridge": "models.linear", "LightGBM": "models.trees",
     "Persistence": "models.naive", "Zero": "models.naive",
@@ -37,7 +37,6 @@ __all__ = [
     "DataError",
     "Encoder",
     "Features",
-    "Fold",
     "Forecast",
     "Forecaster",
     "FutureError",
@@ -45,9 +44,7 @@ __all__ = [
     "HithertoError",
     "Label",
     "LightGBM",
-    "Missing",
     "Panel",
-    "Past",
     "Paths",
     "Persistence",
     "Policy",
@@ -64,7 +61,6 @@ __all__ = [
     "build_features",
     "forward_return",
     "long_short",
-    "parse",
     "read_bars",
     "simulate",
     "topk_dropout",
@@ -91,7 +87,6 @@ if TYPE_CHECKING:
     from hitherto.exchange.simulate import simulate
     from hitherto.exchange.step import Costs
     from hitherto.features.base import Features
-    from hitherto.features.expression import parse
     from hitherto.features.library import build as build_features
     from hitherto.generate.base import Generator, Paths
     from hitherto.labels import Label, forward_return
@@ -100,12 +95,12 @@ if TYPE_CHECKING:
     from hitherto.models.naive import Persistence, Zero
     from hitherto.models.recurrent import LSTM
     from hitherto.models.trees import LightGBM
-    from hitherto.panel import Panel, Past, read_bars
+    from hitherto.panel import Panel, read_bars
     from hitherto.policy.base import Policy
     from hitherto.portfolio.base import Weights
     from hitherto.portfolio.construct import long_short, topk_dropout
     from hitherto.run import Run
-    from hitherto.split import CombinatorialPurged, Fold, WalkForward
+    from hitherto.split import CombinatorialPurged, WalkForward
     from hitherto.study import Study
     from hitherto.study.result import Result
-    from hitherto.windows import Missing, Windows
+    from hitherto.windows import Windows

@@ -127,11 +127,27 @@ def hit_rate(pred: NDArray[Any], real: NDArray[Any]) -> float | None:
 
 
 @dataclass(frozen=True)
+class FoldIC:
+    """The daily IC of one fold: mean, ICIR and interval are None where the dates are too few; n dates have an IC."""
+
+    mean: float | None
+    icir: float | None
+    n: int
+    interval: Interval | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        bounds = {"lo": self.interval.lo, "hi": self.interval.hi} if self.interval else {"lo": None, "hi": None}
+        return {"mean": self.mean, "icir": self.icir, "dates": self.n, **bounds}
+
+
+@dataclass(frozen=True)
 class ICSummary:
     """A daily IC series in short.
 
     mean, std (ddof=1), icir = mean / std (daily, not annualised): None when there are too few dates.
-    n: dates with an IC. interval: block-bootstrap interval of the mean, None below 10 dates. folds: fold -> mean.
+    n: dates with an IC. interval: block-bootstrap interval of the mean, None below 10 dates.
+    folds: fold -> the same of its dates.
     reason: why numbers are missing, "" when none is.
     """
 
@@ -140,7 +156,7 @@ class ICSummary:
     icir: float | None
     n: int
     interval: Interval | None
-    folds: dict[int, float | None]
+    folds: dict[int, FoldIC]
     reason: str = ""
 
 
@@ -172,7 +188,7 @@ class ForecastSummary:
             out[name] = {
                 "mean": s.mean, "std": s.std, "icir": s.icir, "dates": s.n,
                 "lo": s.interval.lo if s.interval else None, "hi": s.interval.hi if s.interval else None,
-                "folds": {str(k): v for k, v in s.folds.items()}, "reason": s.reason,
+                "folds": {str(k): v.to_dict() for k, v in s.folds.items()}, "reason": s.reason,
             }  # fmt: skip
         skill = list(self.skill) if self.skill else None
         return out | {"mse_ratio": self.mse_ratio, "skill": skill, "hit_rate": self.hit_rate}
@@ -189,19 +205,27 @@ def ic_summary(
     """
     seen = (fold >= 0) & ~np.isnan(daily)
     x = daily[seen]
-    folds = {int(k): float(x[fold[seen] == k].mean()) if (fold[seen] == k).any() else None
-             for k in np.unique(fold[fold >= 0])}  # fmt: skip
+    whole = _fold_ic(x, rng, horizon, draws, level)
+    folds = {int(k): _fold_ic(x[fold[seen] == k], rng, horizon, draws, level) for k in np.unique(fold[fold >= 0])}
+    why = ""
     if len(x) < 2:
-        why = (
-            f"{len(x)} of {int((fold >= 0).sum())} dates have an IC; one needs {MIN_PAIRS} pairs and unequal forecasts"
-        )
-        return ICSummary(float(x[0]) if len(x) else None, None, None, len(x), None, folds, why)
-    mean, std = float(x.mean()), float(x.std(ddof=1))
-    icir = mean / std if x.max() > x.min() else None
+        dates = int((fold >= 0).sum())
+        why = f"{len(x)} of {dates} dates have an IC; one needs {MIN_PAIRS} pairs and unequal forecasts"
+    elif len(x) < MIN_POINTS:
+        why = f"{len(x)} dates are too few for an interval"
+    std = float(x.std(ddof=1)) if len(x) > 1 else None
+    return ICSummary(whole.mean, std, whole.icir, len(x), whole.interval, folds, why)
+
+
+def _fold_ic(x: Floats, rng: np.random.Generator, horizon: int, draws: int, level: float) -> FoldIC:
+    if len(x) < 2:
+        return FoldIC(float(x[0]) if len(x) else None, None, len(x), None)
+    mean = float(x.mean())
+    icir = mean / float(x.std(ddof=1)) if x.max() > x.min() else None
     if len(x) < MIN_POINTS:
-        return ICSummary(mean, std, icir, len(x), None, folds, f"{len(x)} dates are too few for an interval")
+        return FoldIC(mean, icir, len(x), None)
     block = min(max(optimal_block(x), float(horizon)), float(len(x)))
-    return ICSummary(mean, std, icir, len(x), mean_interval(x, rng, draws, level, block), folds)
+    return FoldIC(mean, icir, len(x), mean_interval(x, rng, draws, level, block))
 
 
 def summarise(

@@ -91,6 +91,11 @@ def verdict(r: Result) -> c.Verdict:
                      x.words_zh if zh else x.words, x.unit)
         for x in r.verdict.rows
     )  # fmt: skip
+    index = r.evaluation.against.get("benchmark")
+    if index is not None:
+        ask = "扣除成本后是否优于基准指数？" if zh else "Beats the benchmark index after costs?"
+        words_ = ("是" if index.lo > 0 else "未能证明") if zh else ("yes" if index.lo > 0 else "not shown")
+        rows += (c.VerdictRow(ask, index.estimate, index.lo, index.hi, words_),)
     return c.Verdict(r.verdict.headline, r.verdict.headline_zh if zh else "", rows, r.verdict.rule)
 
 
@@ -356,7 +361,13 @@ def hindsight_list(r: Result) -> c.HindsightList:
         tuple(c.HindsightRow(f"{p.first} .. {p.last}", p.asset, p.gain, p.wealth) for p in part)
         for part in (best, worst)
     )
-    caption = f"One asset per {every}, chosen after the fact, no costs. Nobody could have known."
+    bps = r.study.settings.exchange.fee_bps + r.study.settings.exchange.slippage_bps
+    up, down = (f(panel, bps, first, last + 1).log_wealth[-1] for f in (hindsight.best_path, hindsight.worst_path))
+    caption = (
+        f"One asset per {every}, chosen after the fact, no costs. Nobody could have known. With one holding a bar at "
+        f"{bps:g} bps a side (fractional shares, exact search) wealth 1 ends between 10^{down / np.log(10):.1f} and "
+        f"10^{up / np.log(10):.1f}."
+    )
     return c.HindsightList(best, worst, caption=caption)
 
 
@@ -371,7 +382,19 @@ def facts(r: Result) -> dict[str, dict[str, object]]:
         "seconds": f["seconds"],
         "samples (train, valid, test)": {k: ", ".join(map(str, v)) for k, v in f["samples"].items()},
         "purged samples": f["purged"],
+        "RankIC per fold": per_fold(r),
     }
+
+
+def per_fold(r: Result) -> dict[str, object]:
+    """Return model, fold -> RankIC with its interval, and ICIR, as text."""
+    out: dict[str, object] = {}
+    for model, summaries in r.evaluation.summaries.items():
+        for k, f in summaries[r.evaluation.output].rank_ic.folds.items():
+            if f.mean is not None:
+                bounds = words.interval(_estimate(f.interval, f.mean), digits=3)
+                out[f"{model}, fold {k}"] = f"{words.number(f.mean, 3)} {bounds}, ICIR {words.number(_n(f.icir), 2)}"
+    return out
 
 
 def card(r: Result) -> str:
