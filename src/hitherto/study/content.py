@@ -35,11 +35,12 @@ def content(r: Result) -> c.ReportContent:
     """Return everything the report of ``r`` shows."""
     s, panel = r.study.settings, r.prepared.panel
     first, last = _span(r)
+    folds = "1 fold" if len(r.prepared.folds) == 1 else f"{len(r.prepared.folds)} folds"
     seen = hindsight_of(r)
     return c.ReportContent(
         title=s.report.title or f"{s.name}: {r.evaluation.main}",
         subtitle=f"{len(panel.symbols)} symbols, {panel.sessions[0]} to {panel.sessions[-1]}; "
-        f"out of sample {panel.sessions[first]} to {panel.sessions[last]}, {len(r.prepared.folds)} fold(s)",
+        f"out of sample {panel.sessions[first]} to {panel.sessions[last]}, {folds}",
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         language=s.report.language,
         rising_red=s.market.colours == "chinese",
@@ -78,6 +79,13 @@ def flags(r: Result) -> tuple[str, ...]:
         )
     if any(f.code == "survivorship" for f in r.prepared.panel.findings):
         out.append("Every symbol is alive on the last day: the names were chosen, or have lived on, with hindsight.")
+    if "membership" in r.prepared.panel.notes:
+        out.append(f"Universe by dated membership: {r.prepared.panel.notes['membership']}.")
+    if r.prepared.panel.zone == "Asia/Shanghai":
+        out.append(
+            "The simulated exchange does not know price limits, T+1 or board lots: a name that opened at its limit is "
+            "bought here although nobody sold it. Returns of the books are optimistic by that much."
+        )
     if r.audit is None:
         out.append("The audit was switched off in this study: nothing was tried to catch it using the future.")
     return tuple(out)
