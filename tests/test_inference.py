@@ -14,6 +14,7 @@ from hitherto.errors import ConfigError, DataError
 from hitherto.evaluate.inference import (
     Interval,
     draw_blocks,
+    drawdown_interval,
     mean_interval,
     newey_west_t,
     nonoverlapping_t,
@@ -242,3 +243,22 @@ def test_config_errors_say_what_to_change(call, message):
     with pytest.raises(ConfigError) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_drawdown_interval_resamples_whole_paths():
+    r = np.random.default_rng(0).normal(0.0005, 0.01, 500)
+    wealth = np.concatenate([[1.0], np.cumprod(1 + r)])
+    deepest = (wealth / np.maximum.accumulate(wealth) - 1).min()
+    seen = drawdown_interval(r, np.random.default_rng(1))
+    assert seen.estimate == pytest.approx(deepest, abs=1e-12)
+    assert seen.lo < deepest < seen.hi < 0
+    assert seen == drawdown_interval(r, np.random.default_rng(1))
+    # one block of the whole series, rotated: the multiset of returns is kept, so the path must end at the same wealth
+    whole = drawdown_interval(r, np.random.default_rng(2), draws=50, block=len(r))
+    falls = []
+    for k in range(len(r)):
+        path = np.concatenate([[1.0], np.cumprod(1 + np.roll(r, -k))])
+        falls.append((path / np.maximum.accumulate(path) - 1).min())
+    assert min(falls) - 1e-12 <= whole.lo <= whole.hi <= max(falls) + 1e-12
+    with pytest.raises(DataError, match="leaves nothing to resample"):
+        drawdown_interval(np.r_[r, -1.0], np.random.default_rng(0))

@@ -181,24 +181,60 @@ def test_a_panel_in_memory_has_to_be_given_again(result):
     assert again.toml() == result.study.toml()
 
 
-class Peeking(ht.LSTM):
-    """A model that cheats: it predicts with the label of the very sample."""
+class Cheat:
+    """A fitted model whose predictions are bent by what it should not know."""
+
+    def __init__(self, fitted, bend):
+        self.fitted, self.bend = fitted, bend
+
+    def predict(self, windows):
+        return self.fitted.predict(windows) + self.bend(windows)
+
+    def tensors(self):
+        return self.fitted.tensors()
+
+
+def own_label(train, windows):
+    return np.nan_to_num(windows.targets())
+
+
+def next_row(train, windows):
+    """Reads the feature of row t + 1, past the window it was given."""
+    t, n = windows.index[:, 0], windows.index[:, 1]
+    values = windows.features.values
+    return np.nan_to_num(values[np.minimum(t + 1, len(values) - 1), n, :1])
+
+
+def next_row_rarely(train, windows):
+    """The same on every fifth date only."""
+    return next_row(train, windows) * (windows.index[:, :1] % 5 == 0)
+
+
+def whole_sample(train, windows):
+    """Centres by the mean of every row there is, as a scaler fitted before the split would."""
+    return np.full((len(windows), 1), np.nanmean(windows.features.values[:, :, 0]))
+
+
+def fitted_on_all(train, windows):
+    """A number fitted in ``fit`` on all rows, the test rows included: only a refit can see it."""
+    return np.full((len(windows), 1), np.nanstd(train.features.values[:, :, 0]))
+
+
+class Cheating(ht.LSTM):
+    bend = staticmethod(own_label)
 
     def fit(self, train, valid, *, rng, context, every=None):
         fitted = super().fit(train, valid, rng=rng, context=context)
-
-        class Cheat:
-            def predict(self, windows):
-                return fitted.predict(windows) + np.nan_to_num(windows.targets())
-
-            def tensors(self):
-                return fitted.tensors()
-
-        return Cheat()
+        return Cheat(fitted, lambda windows: type(self).bend(train, windows))
 
 
-def test_a_model_that_reads_its_labels_is_caught(tmp_path):
-    study = Study(make_panel(T=260, N=12), models=[Peeking(hidden=4, lookback=5, epochs=1)], **TABLES)
-    result = study.run(tmp_path / "x", progress="off")
-    assert result.audit.exit_code == 1
-    assert any("forecasts of lstm" in f.where for f in result.audit.findings)
+@pytest.mark.parametrize(
+    ("bend", "probe"),
+    [(own_label, "P2"), (next_row, "P2"), (next_row_rarely, "P2"), (whole_sample, "P2"), (fitted_on_all, "P3")],
+)
+def test_a_cheating_model_is_caught(bend, probe, tmp_path):
+    model = type("Model", (Cheating,), {"bend": staticmethod(bend)})(hidden=4, lookback=5, epochs=1)
+    result = Study(make_panel(T=260, N=12), models=[model], **TABLES).run(tmp_path / "x", progress="off")
+    assert result.audit.exit_code == 1, result.audit.to_text()
+    assert probe in {f.probe for f in result.audit.findings}
+    assert "LEAK" in result.summary()

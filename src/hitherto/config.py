@@ -24,7 +24,7 @@ class _Section(BaseModel):
 
 
 class MarketSettings(_Section):
-    """Where the bars come from. ``bars``: a file or folder, or "sample:NAME" for embedded data."""
+    """Where the bars come from. ``bars``: a file, a folder or "sample:NAME"; ``columns``: {name in the file: ours}."""
 
     bars: str
     calendar: str = "from_data"
@@ -32,6 +32,7 @@ class MarketSettings(_Section):
     close: str | None = None
     adjustment: Literal["auto", "raw", "factor", "restated_total_return"] = "auto"
     allow_restated: bool = False
+    columns: dict[str, str] = Field(default_factory=dict)
     membership: str | None = None
     benchmark: str | None = None
     benchmark_symbol: str | None = None

@@ -179,6 +179,29 @@ def sharpe_interval(
     return _percentile(centre / float(v.std(ddof=1)) * year, ratios, level)
 
 
+def drawdown_interval(
+    returns: ArrayLike, rng: np.random.Generator, draws: int = 500, level: float = 0.95, block: float | None = None,
+    kind: Kind = "circular",
+) -> Interval:  # fmt: skip
+    """Return the maximum drawdown of simple returns (n,), a fraction <= 0, with the percentiles of its resamples.
+
+    The percentiles say what the same days in other orders would have shown; the fall that happened may lie outside.
+    """
+    v = series(returns, "returns")
+    if (v <= -1.0).any():
+        raise DataError("drawdown interval: a return of -100 % or less leaves nothing to resample")
+    n, log = len(v), np.log1p(v)
+    running = np.concatenate([[0.0], np.cumsum(np.concatenate([log, log]))])
+    starts, lengths = draw_blocks(n, rng, draws, _length(v, block, kind), kind)
+    falls = np.empty(draws)
+    for d in range(draws):
+        rows = np.concatenate([np.arange(a, a + k) for a, k in zip(starts[d], lengths[d], strict=True) if k])
+        wealth = np.concatenate([[0.0], np.cumsum(running[rows + 1] - running[rows])])
+        falls[d] = np.expm1((wealth - np.maximum.accumulate(wealth)).min())
+    path = np.concatenate([[0.0], np.cumsum(log)])
+    return _percentile(float(np.expm1((path - np.maximum.accumulate(path)).min())), falls, level)
+
+
 def paired_difference(
     a: ArrayLike, b: ArrayLike, rng: np.random.Generator, *, periods_per_year: float = 1.0, draws: int = 2000,
     level: float = 0.95, block: float | None = None, kind: Kind = "circular",

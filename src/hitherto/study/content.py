@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hitherto import hindsight
-from hitherto.evaluate.inference import MIN_POINTS, Interval, mean_interval
+from hitherto.evaluate.inference import MIN_POINTS, mean_interval
 from hitherto.exchange.account import Book
 from hitherto.exchange.simulate import simulate
 from hitherto.exchange.step import Costs
@@ -19,6 +18,7 @@ from hitherto.models.glassbox import LSTMCell
 from hitherto.report import content as c
 from hitherto.report import words
 from hitherto.seeds import Stream
+from hitherto.study import top
 from hitherto.study.core import Fit
 from hitherto.study.evaluate import EQUAL, HOLD
 from hitherto.study.result import Result
@@ -34,20 +34,17 @@ LADDER = (
 def content(r: Result) -> c.ReportContent:
     """Return everything the report of ``r`` shows."""
     s, panel = r.study.settings, r.prepared.panel
-    first, last = _span(r)
-    folds = "1 fold" if len(r.prepared.folds) == 1 else f"{len(r.prepared.folds)} folds"
     seen = hindsight_of(r)
     return c.ReportContent(
         title=s.report.title or f"{s.name}: {r.evaluation.main}",
-        subtitle=f"{len(panel.symbols)} symbols, {panel.sessions[0]} to {panel.sessions[-1]}; "
-        f"out of sample {panel.sessions[first]} to {panel.sessions[last]}, {folds}",
+        subtitle=top.subtitle(r),
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         language=s.report.language,
         rising_red=s.market.colours == "chinese",
-        flags=flags(r),
-        verdict=verdict(r),
-        key_figures=key_figures(r, seen),
-        audit=audit(r),
+        flags=top.flags(r),
+        verdict=top.verdict(r),
+        key_figures=top.key_figures(r, seen),
+        audit=top.audit(r),
         equity=equity(r),
         hindsight=seen,
         ic=ic_series(r),
@@ -64,131 +61,10 @@ def content(r: Result) -> c.ReportContent:
     )
 
 
-def _span(r: Result) -> tuple[int, int]:
-    book = r.book
-    return book.start, book.start + len(book.equity) - 1
-
-
-def flags(r: Result) -> tuple[str, ...]:
-    """Return the warnings that stand at the top of the page."""
-    out = list(r.book.flags)
-    if r.prepared.panel.adjustment == "restated_total_return":
-        out.append(
-            "The prices are restated: the vendor rewrote the past with later splits and dividends, so their levels "
-            "know the future. Only scale-free features are honest on such data; raw prices with a factor are better."
-        )
-    if any(f.code == "survivorship" for f in r.prepared.panel.findings):
-        out.append("Every symbol is alive on the last day: the names were chosen, or have lived on, with hindsight.")
-    if "membership" in r.prepared.panel.notes:
-        out.append(f"Universe by dated membership: {r.prepared.panel.notes['membership']}.")
-    if r.prepared.panel.zone == "Asia/Shanghai":
-        out.append(
-            "The simulated exchange does not know price limits, T+1 or board lots: a name that opened at its limit is "
-            "bought here although nobody sold it. Returns of the books are optimistic by that much."
-        )
-    if r.audit is None:
-        out.append("The audit was switched off in this study: nothing was tried to catch it using the future.")
-    return tuple(out)
-
-
-def verdict(r: Result) -> c.Verdict:
-    """Return the verdict's sentence and rows."""
-    zh = r.study.settings.report.language == "zh"
-    rows = tuple(
-        c.VerdictRow(x.question_zh if zh else x.question, _n(x.estimate), _n(x.lo), _n(x.hi),
-                     x.words_zh if zh else x.words, x.unit)
-        for x in r.verdict.rows
-    )  # fmt: skip
-    index = r.evaluation.against.get("benchmark")
-    if index is not None:
-        ask = "扣除成本后是否优于基准指数？" if zh else "Beats the benchmark index after costs?"
-        words_ = ("是" if index.lo > 0 else "未能证明") if zh else ("yes" if index.lo > 0 else "not shown")
-        rows += (c.VerdictRow(ask, index.estimate, index.lo, index.hi, words_),)
-    return c.Verdict(r.verdict.headline, r.verdict.headline_zh if zh else "", rows, r.verdict.rule)
-
-
-def _n(x: float | None) -> float:
-    return float("nan") if x is None else float(x)
-
-
-def _estimate(i: Interval | None, value: float | None = None) -> c.Estimate:
-    return c.Estimate(_n(value)) if i is None else c.Estimate(i.estimate, i.lo, i.hi)
-
-
-def key_figures(r: Result, seen: c.Hindsight | None) -> tuple[c.KeyFigure, ...]:
-    """Return the five figures: net excess return, Sharpe, RankIC, maximum drawdown, capture."""
-    e, main = r.evaluation, r.evaluation.main
-    row, ratio = r.verdict.rows[0], e.sharpe[main]  # the verdict's own comparison with equal weight
-    excess = c.Estimate(row.estimate, _n(row.lo), _n(row.hi)) if row.estimate is not None else None
-    rank = e.summaries[r.study.models[0].name][e.output].rank_ic
-    perf = e.performance[main]
-    capture = seen.capture if seen else None
-    held = "share of the way from the worst to the best book of hindsight"
-    if seen and seen.random:
-        held += f"; random books reach {words.percent(seen.random.value)}"
-    return (
-        _figure("Net excess return", excess, True, "a year over equal weight under the same costs"),
-        _figure("Sharpe ratio", _estimate(ratio, perf.sharpe), False, "annualised, net, no risk-free rate"),
-        _figure("RankIC", _estimate(rank.interval, rank.mean), False, "mean daily rank correlation", 3),
-        c.KeyFigure("Maximum drawdown", words.percent(perf.max_drawdown), "", "deepest fall of net wealth"),
-        _figure("Capture", capture, True, held),
-    )
-
-
-def _figure(label: str, e: c.Estimate | None, fraction: bool, text: str, digits: int | None = None) -> c.KeyFigure:
-    if e is None:
-        return c.KeyFigure(label, "–", "", text)
-    value = words.percent(e.value) if fraction else words.number(e.value, digits or 2)
-    return c.KeyFigure(label, value, words.interval(e, fraction, digits), text)
-
-
-PROBES = {
-    "P0": "determinism", "P1": "right-truncation", "P2": "future rewritten", "P3": "refit", "P4": "batch neighbours",
-    "P10": "interval algebra",
-}  # fmt: skip
-
-
-def audit(r: Result) -> c.Audit:
-    """Return what was tried to catch the study, one row per probe and outcome."""
-    if r.audit is None:
-        return c.Audit(not_assessed=("everything: the audit was switched off",))
-    groups: dict[tuple[str, str], list[Any]] = {}
-    for x in r.audit.results:
-        groups.setdefault((x.probe, x.status), []).append(x)
-    rows = []
-    for (probe, status), members in groups.items():
-        result: c.Result = "ok" if status == "ok" else "LEAK" if status == "LEAK" else "not assessed"
-        found = "; ".join(f.line() for x in members for f in x.findings)
-        detail = "; ".join(dict.fromkeys(x.detail for x in members if x.detail))
-        on = ", ".join(dict.fromkeys(x.target for x in members))
-        tried = "; ".join(dict.fromkeys(x.tried for x in members))
-        rows.append(
-            c.AuditRow(f"{probe} {PROBES.get(probe, '')}".strip(), f"{tried} (on {on})", result, found or detail)
-        )
-    return c.Audit(tuple(rows), smallest(r.audit.canaries), r.audit.canary_caught, tuple(r.audit.not_assessed))
-
-
-def smallest(canaries: Sequence[Any]) -> str:
-    """Return one sentence on the weakest planted leak that was caught in each target (audit.json holds the ladder)."""
-    weakest: dict[float, list[str]] = {}
-    other: list[str] = []
-    for target in dict.fromkeys(x.target for x in canaries):
-        caught = [x for x in canaries if x.target == target and x.caught]
-        strengths = [x.size[0] for x in caught if x.size is not None and x.size[1] == 1]
-        if strengths:
-            weakest.setdefault(min(strengths), []).append(target)
-        other += [x.leak for x in caught if x.size is None]
-    if not weakest and not other:
-        return "Nothing that was planted was caught."
-    parts = [f"{s:.0e} of a column's scale in {', '.join(t)}" for s, t in sorted(weakest.items())]
-    text = f"tomorrow's outcome mixed in at {'; at '.join(parts)}" if parts else ""
-    return "; ".join(p for p in [text, *dict.fromkeys(other)] if p) + "."
-
-
 def equity(r: Result) -> c.Equity:
     """Return the net wealth of the strategy, its rivals and the benchmark, all starting at 1."""
     e, panel = r.evaluation, r.prepared.panel
-    first, last = _span(r)
+    first, last = top.span(r)
     curves: dict[str, Floats] = {}
     roles: dict[str, c.Role] = {}
     for name, book in e.books.items():
@@ -213,7 +89,7 @@ def hindsight_of(r: Result) -> c.Hindsight | None:
     Returns run from the close of one fill bar to the next for all of them, so that they can be laid side by side.
     """
     p, e = r.study.settings.portfolio[0], r.evaluation
-    first, last = _span(r)
+    first, last = top.span(r)
     panel = r.prepared.panel
     rows = np.flatnonzero(e.weights[e.main].decided)
     rows = rows[(rows >= first) & (rows < last)]
@@ -244,7 +120,7 @@ def ic_series(r: Result) -> c.IcSeries | None:
     """Return the daily RankIC of the first model and its rolling mean."""
     model = r.study.models[0].name
     s = r.evaluation.summaries[model][r.evaluation.output]
-    first, last = _span(r)
+    first, last = top.span(r)
     daily = s.daily_rank_ic[first : last + 1]
     known = np.isfinite(daily)
     if known.sum() < 2:
@@ -255,7 +131,7 @@ def ic_series(r: Result) -> c.IcSeries | None:
     sums = np.r_[total[window - 1], total[window:] - total[:-window]]
     counts = np.r_[count[window - 1], count[window:] - count[:-window]]
     rolling[window - 1 :] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    mean = _estimate(s.rank_ic.interval, s.rank_ic.mean)
+    mean = top.estimate(s.rank_ic.interval, s.rank_ic.mean)
     return c.IcSeries(r.prepared.panel.sessions[first : last + 1], daily, rolling, window, mean, model)
 
 
@@ -267,8 +143,8 @@ def ladder(r: Result) -> tuple[c.LadderRow, ...]:
         s, name = summaries[e.output], e.of_model.get(model)
         role: c.Role = "strategy" if name == e.main else "baseline" if model in _NAIVE else "model"
         rows.append(c.LadderRow(
-            model, role, _estimate(s.ic.interval, s.ic.mean), _estimate(s.rank_ic.interval, s.rank_ic.mean),
-            _n(s.ic.icir), **_traded(r, name),
+            model, role, top.estimate(s.ic.interval, s.ic.mean), top.estimate(s.rank_ic.interval, s.rank_ic.mean),
+            top.known(s.ic.icir), **_traded(r, name),
         ))  # fmt: skip
     others = [n for n in e.books if n in (EQUAL, HOLD) or n not in e.of_model.values()]
     rows += [c.LadderRow(n, "baseline" if n in (EQUAL, HOLD) else "model", **_traded(r, n)) for n in others]
@@ -283,8 +159,8 @@ def _traded(r: Result, name: str | None) -> dict[str, Any]:
         return {}
     perf, ratio = r.evaluation.performance[name], r.evaluation.sharpe[name]
     return {
-        "net_return": perf.cagr, "sharpe": _estimate(ratio, perf.sharpe), "max_drawdown": perf.max_drawdown,
-        "turnover": _n(perf.turnover), "cost": _n(perf.cost),
+        "net_return": perf.cagr, "sharpe": top.estimate(ratio, perf.sharpe), "max_drawdown": perf.max_drawdown,
+        "turnover": top.known(perf.turnover), "cost": top.known(perf.cost),
     }  # fmt: skip
 
 
@@ -343,7 +219,7 @@ def costs(r: Result) -> c.Costs:
     free: Book = simulate(panel, e.weights[e.main], costs=Costs(), fill=r.study.settings.exchange.fill,
                           capital=r.study.settings.exchange.capital, start=book.start,
                           stop=book.start + len(book.equity))  # fmt: skip
-    first, last = _span(r)
+    first, last = top.span(r)
     dates = panel.sessions[first : last + 1]
     years = dates.astype("datetime64[Y]").astype(int) + 1970
     before = np.r_[book.equity[:1], book.equity[:-1]]
@@ -360,7 +236,7 @@ def costs(r: Result) -> c.Costs:
 
 def hindsight_list(r: Result) -> c.HindsightList:
     """Return the best and the worst single asset of every quarter of the test, with running wealth."""
-    first, last = _span(r)
+    first, last = top.span(r)
     panel = r.prepared.panel
     every = "month" if last - first < 3 * 252 else "year"
     best = hindsight.best_single(panel, first, last + 1, every)
@@ -400,8 +276,10 @@ def per_fold(r: Result) -> dict[str, object]:
     for model, summaries in r.evaluation.summaries.items():
         for k, f in summaries[r.evaluation.output].rank_ic.folds.items():
             if f.mean is not None:
-                bounds = words.interval(_estimate(f.interval, f.mean), digits=3)
-                out[f"{model}, fold {k}"] = f"{words.number(f.mean, 3)} {bounds}, ICIR {words.number(_n(f.icir), 2)}"
+                bounds = words.interval(top.estimate(f.interval, f.mean), digits=3)
+                out[f"{model}, fold {k}"] = (
+                    f"{words.number(f.mean, 3)} {bounds}, ICIR {words.number(top.known(f.icir), 2)}"
+                )
     return out
 
 

@@ -146,7 +146,7 @@ class Study:
     def _read(self, source: str, membership: str | None = None) -> Panel:
         m = self.settings.market
         return read_bars(self._path(source), membership=membership, calendar=m.calendar, zone=m.zone, close=m.close,
-                         adjustment=m.adjustment)  # fmt: skip
+                         adjustment=m.adjustment, columns=m.columns or None)  # fmt: skip
 
     @cached_property
     def benchmark(self) -> NDArray[np.float64] | None:
