@@ -613,3 +613,21 @@ def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):
         html.write(make_report(T=90), target)
     assert target.read_bytes() == first
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_data_cards_markdown_is_laid_out():
+    text = (
+        "# Card\n\nTwo *plain*\nlines of **bold**.\n\n| a | b |\n|---|---|\n| `x` | 2 * 3 |\n\n- one\n  more\n- two\n\n"
+        "```python\nd = 1\n\ne = <2>\n```\nafter"
+    )
+    assert html._card(text) == [
+        ("heading", ["Card"]),
+        ("paragraph", ["Two plain lines of bold."]),
+        ("table", [["a", "b"], ["x", "2 * 3"]]),
+        ("list", ["one more", "two"]),
+        ("code", ["d = 1", "", "e = <2>"]),
+        ("paragraph", ["after"]),
+    ]
+    page = html.render(dataclasses.replace(make_report(), data_card=text))
+    assert "<pre>d = 1\n\ne = &lt;2&gt;</pre>" in page
+    assert "<td>x</td><td>2 * 3</td>" in page

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
@@ -163,26 +164,49 @@ def _specification(chart: Chart) -> dict[str, Any]:
     return {"data": made["data"], "layout": made["layout"]}
 
 
-def _card(text: str) -> list[tuple[str, list[str]]]:
-    """Blocks of a data card: the little Markdown that cards use (headings, lists, paragraphs), as (kind, lines)."""
-    blocks: list[tuple[str, list[str]]] = []
-    for chunk in text.replace("\r\n", "\n").split("\n\n"):
-        paragraph: list[str] = []
-        for line in chunk.strip("\n").split("\n"):
-            bare = line.strip()
-            if bare.startswith("#"):
-                blocks.append(("heading", [bare.lstrip("#").strip()]))
-            elif bare.startswith(("- ", "* ")):
-                if not blocks or blocks[-1][0] != "list" or paragraph:
-                    blocks.append(("list", []))
-                blocks[-1][1].append(bare[2:])
-            elif bare and blocks and blocks[-1][0] == "list" and line[0] in " \t" and not paragraph:
-                blocks[-1][1][-1] += f" {bare}"
-            elif bare:
-                paragraph.append(bare)
-        if paragraph:
-            blocks.append(("paragraph", [" ".join(paragraph)]))
+def _card(text: str) -> list[tuple[str, list[Any]]]:
+    """Blocks of a data card as (kind, lines): the little Markdown that cards use, its marks of emphasis taken off."""
+    blocks: list[tuple[str, list[Any]]] = []
+    before = ""  # the kind that the next line may continue
+    for line in text.replace("\r\n", "\n").split("\n"):
+        bare = line.strip()
+        if before == "code":
+            before = "" if bare.startswith("```") else "code"
+            if before:
+                blocks[-1][1].append(line)
+            continue
+        if bare.startswith("```"):
+            before = "code"
+            blocks.append((before, []))
+        elif not bare:
+            before = ""
+        elif bare.startswith("#"):
+            before = ""
+            blocks.append(("heading", [_plain(bare.lstrip("#").strip())]))
+        elif bare.startswith("|") and bare.endswith("|"):
+            cells = [_plain(cell.strip()) for cell in bare.strip("|").split("|")]
+            before = _extend(blocks, before, "table", cells if set("".join(cells)) - set("-:") else None)
+        elif bare.startswith(("- ", "* ")):
+            before = _extend(blocks, before, "list", _plain(bare[2:]))
+        elif before in ("list", "paragraph"):
+            blocks[-1][1][-1] += f" {_plain(bare)}"
+        else:
+            before = _extend(blocks, "", "paragraph", _plain(bare))
     return blocks
+
+
+def _extend(blocks: list[tuple[str, list[Any]]], before: str, kind: str, item: Any) -> str:
+    """Add an item to the open block of this kind, or open one; None is a line that says nothing (a table's rule)."""
+    if before != kind:
+        blocks.append((kind, []))
+    if item is not None:
+        blocks[-1][1].append(item)
+    return kind
+
+
+def _plain(text: str) -> str:
+    """Markdown text without its marks for bold, italics and code."""
+    return re.sub(r"(\*\*|`)(.+?)\1", r"\2", re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"\1", text))
 
 
 def _policy(scripts: tuple[str, ...]) -> str:
