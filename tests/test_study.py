@@ -181,6 +181,13 @@ def test_a_panel_in_memory_has_to_be_given_again(result):
     assert again.toml() == result.study.toml()
 
 
+def test_the_reduced_refit_keeps_train_rows_before_a_long_validation(tmp_path):
+    split = {"train": 400, "valid": 1700, "test": 60, "folds": 1, "mode": "rolling"}
+    study = Study(make_panel(T=2300, N=4), models=[{"kind": "ridge"}], **{**TABLES, "split": split})
+    report = ht.audit(study)
+    assert any(r.probe == "P3" and r.status == "ok" for r in report.results), report.to_text()
+
+
 class Cheat:
     """A fitted model whose predictions are bent by what it should not know."""
 

@@ -18,7 +18,7 @@ from hitherto.study.evaluate import weigh
 from hitherto.windows import Windows
 
 ASSETS, ROWS = 50, 600  # the quick audit's panel: at most this many listings and bars
-TRAIN_ROWS = 1500  # bars before the first test that the reduced refit trains on
+TRAIN_ROWS = 1500  # the reduced refit trains on at most this many bars
 
 
 def plan(study: Study, prepared: Prepared | None = None, fits: list[Fit] | None = None) -> AuditPlan:
@@ -111,7 +111,8 @@ def _refit_panel(study: Study, p: Prepared, level: str) -> tuple[Panel, dict[str
     test, valid = (np.flatnonzero(m.any(axis=1)) for m in (fold.test, fold.valid))
     train = np.flatnonzero(fold.rows)
     stop = int(test[-1]) + 1 if level == "full" else min(int(test[-1]) + 1, int(test[0]) + ROWS // 2)
-    start = 0 if level == "full" else max(0, int(test[0]) - TRAIN_ROWS)
+    after = valid if len(valid) else test
+    start = 0 if level == "full" else max(0, int(after[0]) - TRAIN_ROWS)
     panel = p.panel if level == "full" else p.panel.assets(_some(p.admitted[start:stop]))
     rows = {"train": train, "valid": valid, "test": test}
     kept = {k: (v[(v >= start) & (v < stop)] - start).astype(np.intp) for k, v in rows.items()}

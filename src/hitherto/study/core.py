@@ -190,6 +190,7 @@ class Study:
         """Return features, label and purged folds of the study's panel (or of ``panel``)."""
         panel = self.panel if panel is None else panel
         s = self.settings
+        self._check_clock(panel)
         features = self.make_features(panel)
         label = forward_return(panel, tuple(s.label.horizons), s.label.entry)
         ok = admitted(panel)
@@ -203,6 +204,18 @@ class Study:
                     "lengthen that stretch, shorten label.horizons, or check the universe"
                 )
         return Prepared(panel, features, label, ok, folds)
+
+    def _check_clock(self, panel: Panel) -> None:
+        """Refuse a periods_per_year that is off by more than a factor of 2: every yearly figure would be."""
+        years = float((panel.sessions[-1] - panel.sessions[0]).astype(int)) / 365.25
+        if years < 0.15:
+            return
+        seen, said = len(panel.times) / years, self.settings.periods_per_year
+        if not 0.5 < seen / said < 2:
+            raise ConfigError(
+                f"{self.where}: periods_per_year is {said}, but these bars come about {seen:,.0f} a year; "
+                f"set periods_per_year = {seen:.0f} or so"
+            )
 
     def _splitter(self, panel: Panel) -> WalkForward | Dates:
         s = self.settings.split

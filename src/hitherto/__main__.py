@@ -1,0 +1,5 @@
+"""``python -m hitherto``: the command line."""
+
+from hitherto.cli import main
+
+main()
