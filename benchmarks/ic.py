@@ -42,6 +42,15 @@ def main() -> None:
     emit(f"ic: IC and RankIC {N} x {T} against pandas", a, b * T / part, "s", n)
     a, b = alternate(lambda: daily_ics(x, y), by_polars, n)
     emit(f"ic: IC and RankIC {N} x {T} against polars", a, b, "s", n)
+    tied = np.round(x, 1)  # some 60 levels, as a tree model gives
+    table = table.with_columns(x=tied.ravel())
+    a, b = alternate(lambda: daily_ics(tied, y), by_polars, n)
+    emit("ic: the same with many equal forecasts, against polars", a, b, "s", n)
+    far = x.copy()
+    far[:, 0] = 1e9  # all others share one code of the short sort: the full sort takes over
+    table = table.with_columns(x=far.ravel())
+    a, b = alternate(lambda: daily_ics(far, y), by_polars, n)
+    emit("ic: the same with one far forecast a date, against polars", a, b, "s", n)
     r = 0.01 * rng.standard_normal(3643)
     mean = alone(lambda: mean_interval(r, np.random.default_rng(0)), n)
     emit("ic: interval of a mean, 2,000 draws of 3,643 days", mean, None, "s", n)

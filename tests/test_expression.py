@@ -1,5 +1,7 @@
 """The expression language: what parses, what it means, and what every refusal says."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,9 @@ SAME = {
     "Quantile($close, 10, 0.8)": "quantile(close, 2 * 5, 4 / 5)",
     "And($close > $open, Not(Gt($low, 9)))": "close > open and not low > 9",
     "Or(Eq($close, $open), Ne($low, $high))": "(close == open) | (low != high)",
+    "Mask($close, Gt($volume, 0))": "mask(close, volume > 0)",
+    "Skew($close, 5) + Kurt($close, 5)": "skew(close, 5) + kurt(close, 5)",
+    "Mean($close, 0) / Std($close, 0.2)": "mean(close, 0) / std(close, 1/5)",
     "EMA($close, 12) - WMA($close, 12)": "ema(close, 12) - wma(close, 12)",
     "Power($close, 2)": "close ** 2",
     "Mul(Add($close, 1), Div($open, Sub($high, $low)))": "(close + 1) * (open / (high - low))",
@@ -54,7 +59,13 @@ def test_qlib_and_our_spelling_are_one_tree(qlib, ours, panel):
         ("corr(ref(b, 3), a, 4)", 7, ("a", "b")),
         ("quantile(x, 4, 0.5)", 4, ("x",)),
         ("cs_rank(mean(x, 3))", 3, ("x",)),
+        ("cs_neutralize(x, ref(y, 4), z, y)", 5, ("x", "y", "z")),
+        ("cs_group_neutralize(cs_winsorize(x, 0.05), industry)", 1, ("industry", "x")),
         ("ema(x, 5)", np.inf, ("x",)),
+        ("mean(x, 0)", np.inf, ("x",)),
+        ("std(x, 0.2)", np.inf, ("x",)),
+        ("corr(x, y, 0)", np.inf, ("x", "y")),
+        ("mask(skew(x, 3), kurt(y, 4) > 0)", 4, ("x", "y")),
         ("mean(ema(x, 5), 5) + y", np.inf, ("x", "y")),
         ("ref(x, 3 - 1)", 3, ("x",)),
         ("ref(x, -(-2))", 3, ("x",)),
@@ -82,11 +93,28 @@ MESSAGES = {
         "expression 'delta(close, 1 - 2)', column 14: delta asks for the value 1 row after t, at t only rows up to t "
         "are known; use n >= 1. labels.py is the only place that may read ahead: forward_return(panel, horizons)",
     ),
-    "ref(close, 0)": "column 12: n of ref(x, n) must be a whole number of rows >= 1, got 0",
-    "mean(close, 2.5)": "column 13: n of mean(x, n) must be a whole number of rows >= 1, got 2.5",
-    "mean(close, -5)": "column 13: n of mean(x, n) must be a whole number of rows >= 1, got -5",
-    "mean(close, 1e12)": "column 13: n of mean(x, n) must be a whole number of rows >= 1, got 1000000000000",
-    "std(close, 1)": "column 12: n of std(x, n) must be a whole number of rows >= 2, got 1",
+    "ref(close, 0)": (
+        ConfigError,
+        "expression 'ref(close, 0)', column 12: ref with n = 0 reads the first value of the history in Qlib, which "
+        "changes with where the history starts; use n >= 1, or the series itself for row t",
+    ),
+    "delta(close, 2.5)": "column 14: n of delta(x, n) must be a whole number of rows >= 1, got 2.5",
+    "sum(close, 0.5)": "column 12: n of sum(x, n) must be a whole number of rows >= 1 (0: every row until t), got 0.5",
+    "skew(close, 2)": "column 13: n of skew(x, n) must be a whole number of rows >= 3 (0: every row until t), got 2",
+    "mean(close, 2.5)": "column 13: n of mean(x, n) must be a whole number of rows >= 1 "
+    "(0: every row until t; 0 < n < 1: exponential weights), got 2.5",
+    "mean(close, -5)": "column 13: n of mean(x, n) must be a whole number of rows >= 1 "
+    "(0: every row until t; 0 < n < 1: exponential weights), got -5",
+    "mean(close, 1e12)": "column 13: n of mean(x, n) must be a whole number of rows >= 1 "
+    "(0: every row until t; 0 < n < 1: exponential weights), got 1000000000000",
+    "cs_winsorize(close, 0.7)": "column 21: limit of cs_winsorize(x, limit) must be a quantile below 0.5 or a number "
+    "of MADs from 1 on, got 0.7",
+    "cs_winsorize(close, 0)": "column 21: limit of cs_winsorize(x, limit) must be a quantile below 0.5 or a number of "
+    "MADs from 1 on, got 0",
+    "cs_neutralize(close)": "column 1: cs_neutralize(x, factor, ...) takes 2 or more arguments, got 1",
+    "cs_group_mean(close, 3)": "column 22: cs_group_mean(x, group) needs a series here, got the constant 3",
+    "std(close, 1)": "column 12: n of std(x, n) must be a whole number of rows >= 2 "
+    "(0: every row until t; 0 < n < 1: exponential weights), got 1",
     "ref(close, open)": "column 12: n of ref(x, n) must be a constant, got open",
     "max(open, close)": "column 11: n of max(x, n) must be a constant, got close; for two series use greater(x, y)",
     "quantile(close, 5, 2)": "column 20: q of quantile(x, n, q) must lie in 0..1, got 2",
@@ -256,6 +284,24 @@ def test_cross_sections_hold_only_names_that_could_be_known_and_traded():
     np.testing.assert_allclose(z[1, 2:], (kept - kept.mean()) / kept.std(), rtol=1e-12)
 
 
+def test_comparisons_do_not_count_the_rows_before_a_listing():
+    panel = make_panel(T=30, N=3, halts=0.0)
+    listed = np.ones(panel.shape, bool)
+    listed[:20, 1] = listed[25:, 2] = False
+    close = np.where(listed, panel.fields["close"], np.nan)
+    close[7, 0] = np.nan  # suspended: the row exists, and no comparison holds on it
+    panel = panel.replace(fields={"close": close}, listed=listed, universe=listed.copy())
+    up = evaluate(parse("close > ref(close, 1)"), panel)
+    assert np.isnan(up[~listed]).all()
+    assert np.isfinite(up[listed]).all()
+    assert up[7, 0] == up[8, 0] == 0
+    rate = evaluate(parse("Mean($close > Ref($close, 1), 10)"), panel)
+    alone = panel.since(20)
+    assert rate[20:, 1].tobytes() == evaluate(parse("mean(close > ref(close, 1), 10)"), alone)[:, 1].tobytes()
+    assert np.isnan(evaluate(parse("not close"), panel)[0, 1])
+    np.testing.assert_array_equal(evaluate(parse("count(close > 0, 5)"), panel)[20:24, 1], [1, 2, 3, 4])
+
+
 def test_a_missing_field_is_named_with_its_feature():
     panel = make_panel(fields=("close",))
     with pytest.raises(DataError) as caught:
@@ -283,9 +329,7 @@ def test_shared_parts_are_computed_once_and_then_dropped(panel, monkeypatch):
             seen.append(operator.name)
             return operator.compute(*arguments)
 
-        return Operator(
-            operator.name, compute, operator.inputs, operator.numbers, operator.reads, operator.least, operator.symbol
-        )
+        return dataclasses.replace(operator, compute=compute)
 
     texts = ["mean(close, 20) / close", "Mean($close, 20) - mean(close, 20)", "mean(close, 20)", "mean(close, 20)"]
     plain = [evaluate(parse(t), panel) for t in texts]

@@ -46,7 +46,13 @@ def line(w):
     return slope, last, NAN if np.ptp(v) == 0 else 1 - left / spread
 
 
+def since_known(w):
+    """The window from its first known row on."""
+    return w[np.argmax(np.isfinite(w)) :]
+
+
 def wma(w):
+    w = since_known(w)
     ok = np.isfinite(w)
     return np.average(w[ok], weights=positions(w)[ok])
 
@@ -58,12 +64,14 @@ ONE = {
     "var": by_pandas(lambda r: r.var()),
     "max": by_pandas(lambda r: r.max()),
     "min": by_pandas(lambda r: r.min()),
+    "skew": by_pandas(lambda r: r.skew()),
+    "kurt": by_pandas(lambda r: r.kurt()),
     "med": by_pandas(lambda r: r.median()),
     "rank": by_pandas(lambda r: r.rank(pct=True)),
     "count": by_pandas(lambda r: r.count()),
     "mad": by_window(lambda w: np.nanmean(np.abs(w - np.nanmean(w)))),
-    "idxmax": by_window(lambda w: np.nanargmax(w) + 1),
-    "idxmin": by_window(lambda w: np.nanargmin(w) + 1),
+    "idxmax": by_window(lambda w: np.nanargmax(since_known(w)) + 1),
+    "idxmin": by_window(lambda w: np.nanargmin(since_known(w)) + 1),
     "wma": by_window(wma),
     "slope": by_window(lambda w: line(w)[0]),
     "resi": by_window(lambda w: line(w)[1]),
@@ -80,7 +88,9 @@ ROW = {
     "eq": lambda x, y: x == y, "ne": lambda x, y: x != y,
     "and": lambda x, y: (x != 0) & (y != 0), "or": lambda x, y: (x != 0) | (y != 0), "not": lambda x: x == 0,
 }  # fmt: skip
-ELSEWHERE = {"corr", "cov", "quantile", "if", "cs_rank", "cs_zscore"}
+NEVER_UNKNOWN = ("gt", "ge", "lt", "le", "eq", "ne", "and", "or", "not")
+CROSS = ("cs_rank", "cs_zscore", "cs_demean", "cs_winsorize", "cs_group_mean", "cs_group_neutralize", "cs_neutralize")
+ELSEWHERE = {"corr", "cov", "quantile", "if", "mask", *CROSS}
 
 
 def series(T, N, seed, kind):
@@ -169,9 +179,21 @@ def test_row_operators_equal_numpy_and_are_unknown_where_an_input_is(name):
     with np.errstate(all="ignore"):
         want = np.asarray(ROW[name](*inputs), float)
     want[np.isinf(want)] = NAN
-    for x in inputs:
-        want[np.isnan(x)] = NAN
+    unknown = np.isnan(inputs).any(axis=0)
+    want[unknown] = NAN
+    if name in NEVER_UNKNOWN:
+        known_true = [np.nan_to_num(x) != 0 for x in inputs]
+        want[unknown] = (known_true[0] | known_true[-1])[unknown] if name == "or" else 0.0
     np.testing.assert_array_equal(OPERATORS[name].compute(*inputs), want)
+
+
+def test_an_unknown_operand_makes_no_comparison_true():
+    x, y = np.array([NAN, NAN, 1.0, np.inf]), np.array([NAN, 1.0, NAN, 1.0])
+    for name in ("gt", "ge", "lt", "le", "eq", "ne", "and"):
+        np.testing.assert_array_equal(OPERATORS[name].compute(x, y), np.zeros(4))
+    np.testing.assert_array_equal(OPERATORS["or"].compute(x, y), [0, 1, 1, 1])
+    np.testing.assert_array_equal(OPERATORS["not"].compute(x), [0, 0, 0, 0])
+    np.testing.assert_array_equal(OPERATORS["mask"].compute(np.full(4, 5.0), x), [NAN, NAN, 5.0, NAN])
 
 
 def test_if_reads_only_the_side_it_takes():
@@ -231,7 +253,9 @@ def test_ties_take_the_earliest_position_and_the_average_rank():
     assert OPERATORS["idxmax"].compute(x, 5)[4, 0] == 1
     assert OPERATORS["idxmin"].compute(x, 5)[4, 0] == 3
     assert OPERATORS["rank"].compute(x, 5)[4, 0] == (2 + 2) / 5
-    assert OPERATORS["idxmax"].compute(x, 5)[0, 0] == 5  # row t is position n, also when the window is not full
+    np.testing.assert_array_equal(
+        OPERATORS["idxmax"].compute(x, 5)[:, 0], [1, 1, 1, 1, 1]
+    )  # a short head counts from 1
 
 
 def test_count_is_zero_and_the_rest_unknown_where_nothing_is_known():
@@ -275,3 +299,143 @@ def test_cross_sectional_operators_equal_pandas():
     np.testing.assert_allclose(OPERATORS["cs_zscore"].compute(x, mask), want, rtol=1e-10, atol=1e-12)
     alone = np.array([[5.0, NAN], [0.1, 0.1]])
     np.testing.assert_array_equal(OPERATORS["cs_zscore"].compute(alone, np.ones((2, 2), bool)), [[0, NAN], [0, 0]])
+
+
+def cross(T=25, N=40, seed=3):
+    """A series with gaps and ties, and a mask."""
+    x = series(T, N, seed, "gaps")
+    x[:, 5] = x[:, 7]
+    return x, np.random.default_rng(seed).random(x.shape) < 0.8
+
+
+def test_demean_and_winsorize_equal_pandas():
+    x, mask = cross()
+    seen = pd.DataFrame(np.where(mask, x, NAN))
+    np.testing.assert_allclose(
+        OPERATORS["cs_demean"].compute(x, mask), seen.sub(seen.mean(axis=1), axis=0), rtol=1e-10, atol=1e-12
+    )
+    for q in (0.01, 0.1, 0.4):
+        want = seen.clip(seen.quantile(q, axis=1), seen.quantile(1 - q, axis=1), axis=0)
+        np.testing.assert_allclose(OPERATORS["cs_winsorize"].compute(x, q, mask), want, rtol=1e-13)
+    median = seen.median(axis=1)
+    reach = 1.4826 * seen.sub(median, axis=0).abs().median(axis=1)
+    for k in (1.0, 2.5):
+        want = seen.clip(median - k * reach, median + k * reach, axis=0)
+        got = OPERATORS["cs_winsorize"].compute(x, k, mask)
+        np.testing.assert_allclose(got, want, rtol=1e-13)
+        assert (got != x)[mask & np.isfinite(x)].any()
+    spike = np.array([[1.0, 1.0, 1.0, 1.0, 11.0]])  # its MAD is zero: std around the median, sqrt(20), takes its place
+    np.testing.assert_allclose(
+        OPERATORS["cs_winsorize"].compute(spike, 1.0, np.ones((1, 5), bool)), [[1, 1, 1, 1, 1 + np.sqrt(20)]]
+    )
+
+
+def test_group_operators_equal_pandas():
+    x, mask = cross()
+    group = np.random.default_rng(9).integers(0, 5, x.shape).astype(float)
+    group[3, :] = np.arange(x.shape[1])  # every name alone
+    group[::4, 2] = NAN
+    mean, left = (OPERATORS[k].compute(x, group, mask) for k in ("cs_group_mean", "cs_group_neutralize"))
+    for t in range(len(x)):
+        frame = pd.DataFrame({"x": x[t], "g": group[t]})[mask[t]]
+        want = frame.groupby("g")["x"].transform("mean").reindex(range(x.shape[1]))
+        np.testing.assert_allclose(mean[t], want, rtol=1e-12)
+        np.testing.assert_allclose(left[t], x[t] - want.to_numpy(), rtol=1e-10, atol=1e-12)
+    assert set(left[3][np.isfinite(left[3])]) == {0.0}
+    same = OPERATORS["cs_group_neutralize"].compute(np.full((1, 7), 0.1), np.zeros((1, 7)), np.ones((1, 7), bool))
+    np.testing.assert_array_equal(same, np.zeros((1, 7)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_neutralize_equals_least_squares(count):
+    x, mask = cross(T=30, N=12)
+    rng = np.random.default_rng(0)
+    factors = [rng.normal(1e6, 3.0, x.shape) for _ in range(count)]
+    factors[0][rng.random(x.shape) < 0.2] = NAN
+    mask[:8] &= rng.random((8, 12)) < 0.4  # some dates hold too few names
+    got = OPERATORS["cs_neutralize"].compute(x, *factors, mask)
+    short = 0
+    for t in range(len(x)):
+        ok = mask[t] & np.isfinite([x[t], *(f[t] for f in factors)]).all(axis=0)
+        assert not np.isfinite(got[t, ~ok]).any()
+        if ok.sum() < count + 2:
+            short += 1
+            assert np.isnan(got[t]).all()
+            continue
+        design = np.column_stack([np.ones(ok.sum()), *(f[t, ok] - 1e6 for f in factors)])
+        fit = design @ np.linalg.lstsq(design, x[t, ok], rcond=None)[0]
+        np.testing.assert_allclose(got[t, ok], x[t, ok] - fit, rtol=0, atol=1e-8)
+    assert short >= 2
+
+
+def test_a_spanned_factor_takes_nothing_and_a_full_one_leaves_nothing():
+    rng = np.random.default_rng(1)
+    x, f, flat = rng.normal(size=(5, 20)), rng.normal(size=(5, 20)), np.full((5, 20), 3.3)
+    mask = np.ones(x.shape, bool)
+    neutralize = OPERATORS["cs_neutralize"].compute
+    alone = neutralize(x, f, mask)
+    np.testing.assert_allclose(neutralize(x, f, 2 * f + 7, flat, mask), alone, atol=1e-12)
+    np.testing.assert_allclose(neutralize(x, flat, mask), x - x.mean(axis=1, keepdims=True), atol=1e-14)
+    np.testing.assert_allclose(neutralize(5 - 3 * f, f, mask), 0, atol=1e-13)
+    assert np.abs(alone).max() > 0.5
+
+
+def test_names_outside_the_mask_move_nothing():
+    x, mask = cross()
+    other = [np.random.default_rng(k).integers(0, 4, x.shape).astype(float) for k in range(2)]
+    wild = [np.where(mask, v, 1e9) for v in (x, *other)]
+    for name in CROSS:
+        operator = OPERATORS[name]
+        numbers = [2.0] * len(operator.numbers)
+        count = len(operator.inputs) + operator.variadic
+        got = operator.compute(x, *other[: count - 1], *numbers, mask)
+        assert got.tobytes() == operator.compute(*wild[:count], *numbers, mask).tobytes(), name
+        assert np.isnan(got[~mask]).all()
+        assert np.isfinite(got[mask]).any()
+
+
+GROWING = {
+    "mean": lambda e: e.mean(), "sum": lambda e: e.sum(), "std": lambda e: e.std(), "var": lambda e: e.var(),
+    "max": lambda e: e.max(), "min": lambda e: e.min(), "med": lambda e: e.median(), "rank": lambda e: e.rank(pct=True),
+    "count": lambda e: e.count(), "skew": lambda e: e.skew(), "kurt": lambda e: e.kurt(),
+    "quantile": lambda e: e.quantile(0.3),
+}  # fmt: skip
+
+
+def test_expanding_forms_equal_pandas_and_a_window_of_all_rows():
+    for name, operator in OPERATORS.items():
+        if "expanding" not in operator.forms or name == "ema":
+            continue
+        x, y = series(40, 3, 1, "gaps"), series(40, 3, 2, "gaps")
+        inputs, more = [x, y][: len(operator.inputs)], [0.3] * ("q" in operator.numbers)
+        got = operator.compute(*inputs, 0, *more)
+        assert got.tobytes() == operator.compute(*inputs, 40, *more).tobytes(), name
+        assert got[:25].tobytes() == operator.compute(*(v[:25] for v in inputs), 0, *more).tobytes(), name
+        if name in GROWING:
+            want = GROWING[name](pd.DataFrame(x).expanding(min_periods=1))
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_exponential_forms_equal_pandas():
+    for kind in ("plain", "gaps", "constant"):
+        x = series(60, 3, 4, kind)
+        frame = pd.DataFrame(x).ewm(alpha=0.2, min_periods=1)
+        for name, want in {"mean": frame.mean(), "ema": frame.mean(), "var": frame.var(), "std": frame.std()}.items():
+            assert "exponential" in OPERATORS[name].forms
+            np.testing.assert_allclose(OPERATORS[name].compute(x, 0.2), want, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_ema_over_every_row_has_a_span_that_grows():
+    x = series(30, 2, 4, "gaps")
+    x[:4, 1] = NAN
+    got = OPERATORS["ema"].compute(x, 0)
+    for t in range(30):
+        for a in range(2):
+            w = x[: t + 1, a]
+            if not np.isfinite(w).any():
+                assert np.isnan(got[t, a])
+                continue
+            w = since_known(w)
+            weight = (1 - 2 / (len(w) + 1)) ** np.arange(len(w))[::-1] * np.isfinite(w)
+            if weight.sum() > 0:
+                np.testing.assert_allclose(got[t, a], np.nansum(weight * w) / weight.sum(), rtol=1e-12)

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from toys import make_panel
 
 from hitherto.errors import ConfigError
+from hitherto.features.alpha360 import alpha360
 from hitherto.features.base import Affine, Features
+from hitherto.features.library import build
 from hitherto.labels import forward_return
+from hitherto.study import Study
 from hitherto.windows import Missing, Windows
 
 
@@ -95,6 +98,25 @@ def test_a_window_never_reads_past_its_row():
     early[20:] = False
     a, b = (list(x.with_(mask=early).batches(1000)) for x in (w, other))
     assert np.array_equal(a[0].x, b[0].x)
+
+
+def test_alpha360_panel_gives_alpha360s_numbers_in_windows():
+    panel = make_panel(T=90, N=4, halts=0.03)
+    tables = {"set": "alpha360_panel", "vwap": "typical", "normalise": "none"}
+    study = Study(panel, features=tables, models=[{"kind": "ridge"}])
+    features = study.make_features(panel)
+    wanted = build(panel, alpha360("typical"))
+    w = Windows(features, None, panel.universe, 60, missing=Missing(1.0, 0.0), labelled=False)
+    assert len(w)
+    for b in w.batches(1000):
+        flat = b.x.transpose(2, 0, 1).reshape(360, -1)  # field by field, oldest first
+        truth = wanted.values[b.t, b.n].T
+        known = np.isfinite(truth)
+        assert np.allclose(flat[known], truth[known], rtol=2e-6)
+        assert (flat[~known] == 0).all()
+    ranked = Study(panel, features={**tables, "normalise": "cs_rank"}, models=[{"kind": "ridge"}])
+    with pytest.raises(ConfigError, match=r"it takes features\.normalise = 'none'"):
+        ranked.make_features(panel)
 
 
 def test_messages():

@@ -54,6 +54,22 @@ def audit(study: Path, assignments: Set = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def features(
+    bars: Annotated[str | None, typer.Argument(metavar="[BARS]", help="Bar file, folder, or sample:NAME.")] = None,
+    name: Annotated[str | None, typer.Option("--set", help="alpha158, alpha360, close_only, price_volume.")] = None,
+    vwap: Annotated[str | None, typer.Option("--vwap", help="field, amount (amount / volume) or typical.")] = None,
+    expr: Annotated[list[str] | None, typer.Option("--expr", help="name=TEXT (may be repeated).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Parquet file to write.")] = None,
+    explain: Annotated[str | None, typer.Option("--explain", help="Explain this expression.")] = None,
+    zone: Annotated[str | None, typer.Option("--zone", help="Time zone of the bars.")] = None,
+) -> None:  # fmt: skip
+    """Compute features of bars into one Parquet table, list a set, or explain an expression."""
+    from hitherto.features import command
+
+    _print(command.run(bars, name, vwap, expr or [], out, explain, zone))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Show versions, threads, device, kernels and extras; measure one LSTM step; advise."""
     from hitherto.doctor import examine

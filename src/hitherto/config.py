@@ -44,11 +44,13 @@ class MarketSettings(_Section):
 class FeatureSettings(_Section):
     """Inputs: a named set, expressions of your own, or both; then a normalisation.
 
+    vwap: what stands for it in sets that need it: a field, amount / volume, or the typical price.
     span: window of rolling_zscore and half-life of ema_zscore, in bars. instance: standardise each window by itself.
     max_missing, fill, mask_channel: the NaN policy of windows.
     """
 
     set: str | None = None
+    vwap: Literal["field", "amount", "typical"] | None = None
     expressions: dict[str, str] = Field(default_factory=dict)
     normalise: Literal[
         "robust_zscore", "zscore", "cs_rank", "cs_zscore", "cs_robust_zscore", "rolling_zscore", "ema_zscore", "none"

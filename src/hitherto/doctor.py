@@ -63,7 +63,7 @@ def kernels() -> dict[str, str]:
     """Return the backend of each kernel."""
     numba = f"numba {importlib.metadata.version('numba')}"
     return {
-        "exchange.step": numba, "window gather": "numpy", "features": "numpy float64 definitions",
+        "exchange.step": numba, "window gather": "numpy", "features": numba, "IC": numba,
         "LSTM": f"torch {importlib.metadata.version('torch')}",
     }  # fmt: skip
 

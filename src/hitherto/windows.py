@@ -88,6 +88,9 @@ class Windows:
         ok = self.mask.copy()
         ok[: self.lookback - 1] = False
         ok &= self.holes <= self.missing.max_share * self.lookback * self.features.values.shape[2]
+        if self.features.relative is not None:
+            divisor = self.features.values[:, :, list(set(self.features.relative.by))]
+            ok &= (np.isfinite(divisor) & (divisor != 0)).all(axis=2)
         if self.labelled and self.label is not None:
             ok &= np.isfinite(self.label.values).all(axis=2)
         return np.argwhere(ok).astype(np.int32)
@@ -158,6 +161,9 @@ class Windows:
         return Batch(x, y, t, n, blocks)
 
     def _finish(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        relative = self.features.relative
+        if relative is not None:
+            x /= x[-1][:, list(relative.by)] + np.array(relative.eps, x.dtype)
         if self.affine is not None:
             self.affine.apply(x)
         if self.instance:

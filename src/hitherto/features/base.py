@@ -8,18 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True)
+class Relative:
+    """Window transform: feature f of every row over the last row's feature ``by[f]`` plus ``eps[f]``; each of length F.
+
+    A window whose divisor is unknown or 0 is refused. Alpha360 as a net reads it: prices over the last close, volumes
+    over the last volume.
+    """
+
+    by: tuple[int, ...]
+    eps: tuple[float, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """Inputs of models.
 
     values: (T, N, F) float32 (NaN = unknown), or int32 token ids (0 = padding). names: F names.
-    lookbacks: rows each feature reads, row t included. fields: market fields they need.
+    lookbacks: rows each feature reads, row t included. fields: market fields they need. relative: what a window of
+    them is divided by before anything else sees it.
     """
 
     values: NDArray[np.float32] | NDArray[np.int32]
     names: tuple[str, ...]
     lookbacks: tuple[int, ...]
     fields: tuple[str, ...] = ()
+    relative: Relative | None = None
 
     @property
     def is_token(self) -> bool:

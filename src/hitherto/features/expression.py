@@ -27,6 +27,7 @@ from hitherto.panel import Panel
 Floats = NDArray[np.float64]
 MAX_LENGTH = 2000
 MAX_DEPTH = 50
+LONGEST = 240  # characters of a message, without the expression it quotes
 MAX_ROWS = 1_000_000
 TOKEN = re.compile(
     r"(?P<space>[ \t\r\n]+)|(?P<field>\$[A-Za-z_]\w*)|(?P<name>[A-Za-z_]\w*)"
@@ -48,6 +49,8 @@ BINARY: dict[type[ast.AST], str] = {
 }  # fmt: skip
 UNARY: dict[type[ast.AST], str] = {ast.USub: "neg", ast.Not: "not", ast.Invert: "not"}
 VALUES = ("name", "field", "number")
+FORMS = {"expanding": "0: every row until t", "exponential": "0 < n < 1: exponential weights"}
+NO_NUMBERS = ("nan", "inf", "infinity")  # written like a field, meant as a number: no constant may be unknown
 ELSE = {"max": "greater", "min": "less"}
 
 
@@ -126,7 +129,8 @@ def evaluate(expression: Expression, panel: Panel, name: str = "") -> Floats:
     """Return the feature on the panel: (T, N) float64, read-only, finite or NaN; prices and volume as adjusted.
 
     ``name`` is what a DataError calls it when the panel lacks a field. Cross-sectional operators look at the names
-    that are listed, in the universe and not suspended; the others are NaN there.
+    that are listed, in the universe and not suspended; the others are NaN there. Comparisons and logic are 1 or 0 on
+    the rows where the name is listed, NaN on the others.
     """
     panel.need(expression.fields, f"feature '{name or expression}'")
     return Evaluator(panel, [expression]).value(expression)
@@ -167,7 +171,8 @@ class Evaluator:
         distinct = {i.text: i for i in node.inputs}
         values = {text: self._value(i) for text, i in distinct.items()}  # once each, as they were counted
         last = (self.mask,) if operator.reads == "date" else ()
-        return operator.compute(*(values[i.text] for i in node.inputs), *node.numbers, *last)
+        out = operator.compute(*(values[i.text] for i in node.inputs), *node.numbers, *last)
+        return np.where(self.panel.listed, out, np.nan) if operator.truth else out
 
 
 def _nodes(roots: Iterable[Node]) -> Iterable[Node]:
@@ -196,6 +201,8 @@ class _Parser:
         shown = "".join(c if c.isprintable() else " " for c in self.text)
         start = max(0, at - 60)
         part = ("…" if start else "") + shown[start : at + 60] + ("…" if at + 60 < len(shown) else "")
+        if len(message) > LONGEST:  # it quotes a name or an argument of that length
+            message = f"{message[: LONGEST // 2]}…{message[-LONGEST // 2 :]}"
         return f"expression '{part}', column {at + 1}: {message}"
 
     def syntax(self) -> ast.expr:
@@ -301,6 +308,8 @@ class _Parser:
         raise ConfigError(self.message(at, f"not part of the language; {known}"))
 
     def _field(self, name: str, at: int) -> Node:
+        if name.startswith("__") or (name.lower() in NO_NUMBERS and at not in self.dollars):
+            self.fail(at, f"'{name}' is not part of the language")
         taken = name.lower().rstrip("_") in OPERATORS
         if taken and at not in self.dollars:
             signature = OPERATORS[name.lower().rstrip("_")].signature
@@ -321,10 +330,10 @@ class _Parser:
         if operator.reads == "row" and all(i.op == "constant" for i in inputs):
             return self._constant(float(operator.compute(*(i.numbers[0] for i in inputs))), at)
         lookback = max(i.lookback for i in inputs)
-        if operator.reads in ("shift", "window"):
-            lookback += numbers[0] - (operator.reads == "window")
-        elif operator.reads == "past":
+        if operator.reads == "past" or (operator.reads == "window" and numbers[0] < 1):
             lookback = math.inf
+        elif operator.reads in ("shift", "window"):
+            lookback += numbers[0] - (operator.reads == "window")
         fields = frozenset().union(*(i.fields for i in inputs))
         return Node(operator.name, _spell(operator, inputs, numbers), lookback, tuple(inputs), numbers, fields)
 
@@ -334,11 +343,13 @@ class _Parser:
             near = difflib.get_close_matches(name.lower(), OPERATORS, n=1, cutoff=0.0)[0]
             self.fail(at, f"there is no function '{name}'; the nearest is {OPERATORS[near].signature}")
         takes = len(operator.inputs) + len(operator.numbers)
-        if len(arguments) != takes:
-            self.fail(at, f"{operator.signature} takes {takes} arguments, got {len(arguments)}")
+        if len(arguments) < takes or (len(arguments) > takes and not operator.variadic):
+            more = " or more" if operator.variadic else ""
+            self.fail(at, f"{operator.signature} takes {takes}{more} arguments, got {len(arguments)}")
         places = [a.col_offset - 1 for a in arguments]
         nodes = [self.node(a, depth + 1) for a in arguments]
-        series, rest = nodes[: len(operator.inputs)], nodes[len(operator.inputs) :]
+        split = len(nodes) - len(operator.numbers)
+        series, rest = nodes[:split], nodes[split:]
         for node, place in zip(series, places, strict=False):
             if node.op == "constant" and operator.reads != "row":
                 self.fail(place, f"{operator.signature} needs a series here, got the constant {node.text}")
@@ -355,6 +366,11 @@ class _Parser:
             if not 0 <= value <= 1:
                 self.fail(at, f"q of {operator.signature} must lie in 0..1, got {node.text}")
             return value
+        if letter == "limit":
+            if not (0 < value < 0.5 or value >= 1):
+                range_ = "a quantile below 0.5 or a number of MADs from 1 on"
+                self.fail(at, f"limit of {operator.signature} must be {range_}, got {node.text}")
+            return value
         if operator.reads == "shift" and value < 0:
             ahead = f"{node.text[1:]} row{'' if value == -1 else 's'} after t"
             self.fail(
@@ -363,10 +379,20 @@ class _Parser:
                 "labels.py is the only place that may read ahead: forward_return(panel, horizons)",
                 FutureError,
             )
-        if not value.is_integer() or not operator.least <= value <= MAX_ROWS:
+        if operator.reads == "shift" and value == 0:
             self.fail(
-                at, f"n of {operator.signature} must be a whole number of rows >= {operator.least}, got {node.text}"
+                at,
+                f"{operator.name} with n = 0 reads the first value of the history in Qlib, which changes with where "
+                "the history starts; use n >= 1, or the series itself for row t",
             )
+        if value == 0 and "expanding" in operator.forms:
+            return 0
+        if 0 < value < 1 and "exponential" in operator.forms:
+            return value
+        if not value.is_integer() or not operator.least <= value <= MAX_ROWS:
+            least = f"a whole number of rows >= {operator.least}"
+            rest = "; ".join(FORMS[f] for f in operator.forms)
+            self.fail(at, f"n of {operator.signature} must be {least}{rest and f' ({rest})'}, got {node.text}")
         return int(value)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from hitherto.errors import ConfigError, FutureError
 from hitherto.features.base import Features
-from hitherto.features.expression import Evaluator, Expression, parse
+from hitherto.features.expression import Expression, parse
 from hitherto.panel import Panel
 
 UNBOUNDED = 2**31 - 1
@@ -65,14 +66,18 @@ def price_volume() -> dict[str, str]:
     }
 
 
-def build(panel: Panel, features: Mapping[str, str]) -> Features:
+def build(panel: Panel, features: Mapping[str, str], *, threads: int = 1, out: str | Path | None = None) -> Features:
     """Evaluate named expressions on a panel and return Features (T, N, F) float32 in the order of the mapping.
 
     Subexpressions that several features share are computed once. Unknown values are NaN, and so is what a float32
     cannot hold (above 3.4e38 in size). ``lookbacks`` counts rows, row t included; a recursive feature has
-    ``UNBOUNDED`` (2**31 - 1). Raises ConfigError or FutureError naming the feature whose text is wrong, DataError
-    naming the feature and the fields that the panel lacks, before anything is computed.
+    ``UNBOUNDED`` (2**31 - 1). threads: how many work at once; the values do not depend on it. out: a path for the
+    values as a memory-mapped .npy file; without it they are mapped when above a quarter of the machine's memory.
+    Raises ConfigError or FutureError naming the feature whose text is wrong, DataError naming the feature and the
+    fields that the panel lacks, before anything is computed.
     """
+    from hitherto.features.plan import Plan  # compiles on first use
+
     if not features:
         raise ConfigError("features: the set is empty; name at least one, e.g. return_5 = 'close / ref(close, 5) - 1'")
     parsed: dict[str, Expression] = {}
@@ -82,11 +87,7 @@ def build(panel: Panel, features: Mapping[str, str]) -> Features:
         except (ConfigError, FutureError) as error:
             raise type(error)(f"feature '{name}': {error}") from None
         panel.need(parsed[name].fields, f"feature '{name}'")
-    evaluator = Evaluator(panel, parsed.values())
-    values = np.empty((*panel.shape, len(parsed)), np.float32)
-    for f, expression in enumerate(parsed.values()):
-        x = evaluator.value(expression)
-        values[:, :, f] = np.where(np.abs(x) <= LARGEST, x, np.nan)
+    values = Plan(parsed).run(panel, out, threads)
     lookbacks = tuple(UNBOUNDED if math.isinf(e.lookback) else int(e.lookback) for e in parsed.values())
     fields = tuple(sorted({f for e in parsed.values() for f in e.fields}))
     return Features(values, tuple(parsed), lookbacks, fields)

@@ -4,10 +4,15 @@ Rules, for all operators:
 
 * A value is finite or NaN (unknown). Where a result would be infinite or undefined it is NaN (overflow, x / 0,
   log of 0 or less); an infinite input counts as unknown.
-* A row operator (abs, log, +, >, if ...) is NaN where an input that it reads is NaN; comparisons and logic give 1, 0.
+* A row operator (abs, log, +, if ...) is NaN where an input that it reads is NaN. Comparisons and logic give 1 or 0,
+  never NaN (as in NumPy and Qlib): a comparison with an unknown operand is 0, ``!=`` included; unknown counts as false
+  in ``and``, ``or`` and the condition of ``mask``; ``not`` of unknown is 0. ``if`` with an unknown condition is NaN.
+  In an expression they are NaN on rows where the name is not listed (``Operator.truth``), as if those did not exist.
 * A window is the last n rows of one listing, row t included. Unknown values in it are skipped, as are the rows before
   the panel begins (pandas ``rolling(n, min_periods=1)``); the result is NaN when nothing in the window is known.
-  Positions count from the window's oldest row (1) to row t (n), whether or not those rows are known.
+  Positions (idxmax, idxmin) and the weights of wma count from 1 at the window's first known row, by rows.
+* n = 0 reads every row until t (expanding); 0 < n < 1 is the exponential form with alpha = n (mean, var, std, ema).
+  Both are recursive: where history starts matters.
 * A window's result depends on the rows of that window only, bit for bit: sums run lag by lag in one fixed order,
   and deviations are taken from a value inside the window, so that a constant window has mean = the constant and
   exactly zero deviation.
@@ -23,64 +28,36 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from hitherto.features import cross_section, elementwise
+from hitherto.features.cross_section import ranks, zscores
+from hitherto.features.elementwise import Floats, finite
+from hitherto.features.exponential import ema_weights, ew_mean, ew_std, ew_var
+
+__all__ = ["OPERATORS", "Floats", "Operator", "ema_weights", "finite", "ranks", "zscores"]
+
 CELLS = 1 << 15  # cells of one column block: its working arrays stay in the processor's cache
 SORT_CELLS = 1 << 21  # cells sorted at once by the operators that sort their windows
 FLAT = 1e-12  # corr and rsquare: a series that moves less than this share of its own size is rounding noise
 
 
-def finite(x: Any) -> Floats:
-    """Return ``x`` as float64 with infinities replaced by NaN."""
-    x = np.asarray(x, np.float64)
-    return np.where(np.isinf(x), np.nan, x) if np.isinf(x).any() else x
-
-
-# Row operators: one value per cell.
-
-
-def _row(f: Callable[..., Any]) -> Callable[..., Floats]:
-    def compute(*inputs: Any) -> Floats:
-        with np.errstate(all="ignore"):
-            return finite(f(*(finite(x) for x in inputs)))
-
-    return compute
-
-
-def _logic(f: Callable[..., Any]) -> Callable[..., Floats]:
-    def compute(*inputs: Floats) -> Floats:
-        unknown = np.isnan(inputs[0])
-        for x in inputs[1:]:
-            unknown = unknown | np.isnan(x)
-        return np.where(unknown, np.nan, f(*inputs))
-
-    return _row(compute)
-
-
-def _greater(x: Floats, y: Floats) -> Floats:
-    return np.maximum(x, y) + 0.0
-
-
-def _less(x: Floats, y: Floats) -> Floats:
-    return np.minimum(x, y) + 0.0
-
-
-def _power(x: Floats, y: Floats) -> Floats:
-    return np.where(np.isnan(x) | np.isnan(y), np.nan, np.power(x, y))  # NaN ** 0 and 1 ** NaN are 1 in C
-
-
-def _if(condition: Floats, a: Floats, b: Floats) -> Floats:
-    return np.where(np.isnan(condition), np.nan, np.where(condition != 0, a, b))
-
-
 # Windows: lag by lag, in blocks of columns.
 
 
-def _by_block(f: Callable[..., Floats], series: int = 1) -> Callable[..., Floats]:
-    """Run a window operator on contiguous blocks of columns; its first ``series`` arguments are (T, N)."""
+def _by_block(
+    f: Callable[..., Floats], series: int = 1, decay: Callable[..., Floats] | None = None
+) -> Callable[..., Floats]:
+    """Run a window operator on contiguous blocks of columns; its first ``series`` arguments are (T, N).
+
+    A window of 0 rows stands for all rows until t; ``decay`` takes over for one between 0 and 1.
+    """
 
     def compute(*arguments: Any) -> Floats:
-        inputs, numbers = arguments[:series], arguments[series:]
+        inputs, (n, *more) = arguments[:series], arguments[series:]
         T, N = inputs[0].shape
+        if 0 < n < 1 and decay is not None:
+            with np.errstate(all="ignore"):
+                return finite(decay(finite(inputs[0]), n))
+        numbers = (n or max(T, 1), *more)
         out = np.empty((T, N))
         width = max(1, CELLS // max(T, 1))
         with np.errstate(all="ignore"):
@@ -109,6 +86,14 @@ def _latest(x: Floats, known: NDArray[np.bool_]) -> Floats:
     t = np.arange(len(x))[:, None]
     last = np.maximum.accumulate(np.where(known, t, -1), axis=0)
     return np.where(last >= 0, np.take_along_axis(x, np.maximum(last, 0), axis=0), 0.0)
+
+
+def _age(known: NDArray[np.bool_], n: int) -> Floats:
+    """Return how many rows before row t the window's first known row lies, 0 where none is known."""
+    out = np.zeros(known.shape)
+    for k in _lags(out, n):
+        out[k:][known[:-k]] = k
+    return out
 
 
 class _Window:
@@ -190,6 +175,33 @@ def _std(x: Floats, n: int) -> Floats:
     return np.sqrt(_var(x, n))
 
 
+def _moments(x: Floats, n: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Known values, and the means of the squared, cubed and fourth powers of their deviations; NaN where flat."""
+    w = _Window(x, n)
+    cubes, fourths = np.zeros_like(x), np.zeros_like(x)
+    for k in w.lags():
+        d = w.deviation(k)
+        square = d * d
+        cubes[k:] += square * d
+        fourths[k:] += square * square
+    squares = w.squares()
+    count = np.where(w.flat(squares), np.nan, w.count)
+    return count, squares / count, cubes / count, fourths / count
+
+
+def _skew(x: Floats, n: int) -> Floats:
+    """Bias-corrected skewness (pandas): three known values at least."""
+    m, m2, m3, _ = _moments(x, n)
+    return np.where(m > 2, np.sqrt(m * (m - 1)) / (m - 2) * (m3 / (m2 * np.sqrt(m2))), np.nan)
+
+
+def _kurt(x: Floats, n: int) -> Floats:
+    """Bias-corrected excess kurtosis (pandas): four known values at least."""
+    m, m2, _, m4 = _moments(x, n)
+    share = (m - 1) / ((m - 2) * (m - 3))
+    return np.where(m > 3, share * ((m + 1) * (m4 / (m2 * m2)) - 3 * (m - 1)), np.nan)
+
+
 def _mad(x: Floats, n: int) -> Floats:
     w = _Window(x, n)
     total = np.zeros_like(x)
@@ -199,17 +211,16 @@ def _mad(x: Floats, n: int) -> Floats:
     return np.where(w.count > 0, total / w.count, np.nan)
 
 
-def _extreme(x: Floats, n: int) -> tuple[Floats, Floats]:
-    """Largest value of the window and its position; of equal ones the earliest."""
-    filled = np.where(np.isfinite(x), x, -np.inf)
-    best, where = filled.copy(), np.full(x.shape, float(n))
+def _extreme(x: Floats, n: int) -> Floats:
+    """Position of the window's largest value, the window's first known row being 1; of equal ones the earliest."""
+    known = np.isfinite(x)
+    filled = np.where(known, x, -np.inf)
+    best, lag = filled.copy(), np.zeros(x.shape)
     for k in _lags(x, n):
         older = filled[:-k] >= best[k:]
         np.copyto(best[k:], filled[:-k], where=older)
-        where[k:][older] = n - k
-    none = np.isinf(best)
-    best[none], where[none] = np.nan, np.nan
-    return best, where
+        lag[k:][older] = k
+    return np.where(np.isinf(best), np.nan, _age(known, n) - lag + 1)
 
 
 def _max(x: Floats, n: int) -> Floats:
@@ -225,11 +236,11 @@ def _min(x: Floats, n: int) -> Floats:
 
 
 def _idxmax(x: Floats, n: int) -> Floats:
-    return _extreme(x, n)[1]
+    return _extreme(x, n)
 
 
 def _idxmin(x: Floats, n: int) -> Floats:
-    return _extreme(-x, n)[1]
+    return _extreme(-x, n)
 
 
 def _rank(x: Floats, n: int) -> Floats:
@@ -264,14 +275,16 @@ def _med(x: Floats, n: int) -> Floats:
 
 
 def _wma(x: Floats, n: int) -> Floats:
+    """Mean with weights 1, 2, ... from the window's first known row on, over the known values."""
     known = np.isfinite(x)
-    pivot = _latest(x, known)
-    filled, weight = np.where(known, x, 0.0), known.astype(np.float64)
+    pivot, age = _latest(x, known), _age(known, n)
+    filled, counts = np.where(known, x, 0.0), known.astype(np.float64)
     total, weights = np.zeros_like(x), np.zeros_like(x)
     for k in range(min(n, len(x))):
         stop = len(x) - k
-        total[k:] += (n - k) * weight[:stop] * (filled[:stop] - pivot[k:])
-        weights[k:] += (n - k) * weight[:stop]
+        weight = (age[k:] - k + 1) * counts[:stop]
+        total[k:] += weight * (filled[:stop] - pivot[k:])
+        weights[k:] += weight
     return np.where(weights > 0, pivot + total / weights, np.nan)
 
 
@@ -329,80 +342,32 @@ def _corr(x: Floats, y: Floats, n: int) -> Floats:
     return np.where(a.flat(xx) | b.flat(yy), np.nan, out)
 
 
-def ema_weights(x: Floats, alpha: float) -> tuple[Floats, Floats]:
-    """Return the exponential mean and variance of each column at each row, (T, N) float64.
-
-    The value of row t - k weighs (1 - alpha)^k; unknown values are skipped while their age still counts; weights
-    are divided by their sum (pandas ``ewm(alpha=alpha)``, ``var(bias=True)``). Rows that are unknown keep the last
-    result; NaN before the first known value. Recursive: West (1979), one pass.
-    """
-    mean, square = np.full(x.shape[1], np.nan), np.zeros(x.shape[1])
-    weight = np.zeros(x.shape[1])
-    means, variances = np.empty(x.shape), np.empty(x.shape)
-    for t, now in enumerate(x):
-        known = np.isfinite(now)
-        weight = (1 - alpha) * weight + known
-        distance = np.where(weight > 1, now - mean, 0.0)
-        new = np.where(weight > 1, mean + distance / np.where(known, weight, 1.0), now)
-        square = (1 - alpha) * square + np.where(known, distance * (now - new), 0.0)
-        mean = np.where(known, new, mean)
-        means[t] = mean
-        variances[t] = square / np.where(weight > 0, weight, np.nan)
-    return means, variances
-
-
-def _ema(x: Floats, n: int) -> Floats:
-    """Exponential mean with alpha = 2 / (n + 1); recursive."""
+def _ema(x: Floats, n: float) -> Floats:
+    """Exponential mean: alpha = 2 / (n + 1) for n >= 1, n itself below; n = 0: a span that grows with the rows seen."""
     with np.errstate(all="ignore"):
-        return finite(ema_weights(finite(x), 2.0 / (n + 1))[0])
+        x = finite(x)
+        return finite(_growing_ema(x) if n == 0 else ema_weights(x, n if n < 1 else 2.0 / (n + 1))[0])
 
 
-# Dates: across the names of one row.
-
-
-def ranks(x: NDArray[np.floating]) -> tuple[Floats, NDArray[np.int64]]:
-    """Return for (R, N) the rank of each value in its row, 0 = smallest, ties averaged, and the (R, 1) known counts."""
-    order = np.argsort(x, axis=1)  # NaN last
-    ordered = np.take_along_axis(x, order, axis=1)
-    new = np.ones(x.shape, np.bool_)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    place = np.arange(x.shape[1], dtype=np.int32)
-    first = np.maximum.accumulate(np.where(new, place, 0), axis=1)
-    ends = np.ones(x.shape, np.bool_)
-    ends[:, :-1] = new[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, place, x.shape[1])[:, ::-1], axis=1)[:, ::-1]
-    out = np.empty(x.shape)
-    np.put_along_axis(out, order, (first + last) / 2, axis=1)
-    out[np.isnan(x)] = np.nan
-    return out, np.asarray(np.isfinite(x).sum(axis=1, keepdims=True), np.int64)
-
-
-def zscores(x: Floats) -> Floats:
-    """Return (x - mean) / std (ddof 1) of each row's known values, 0 where they do not differ or there is only one."""
+def _growing_ema(x: Floats) -> Floats:
+    """Exponential mean at row t with alpha = 2 / (m + 1), m the rows from the first known one to t."""
     known = np.isfinite(x)
-    count = known.sum(axis=1, keepdims=True)
-    if x.shape[1] == 0:
-        return x
-    d = x - np.min(x, axis=1, keepdims=True, where=known, initial=np.inf)  # equal values give exact zeros
-    d = d - np.sum(d, axis=1, keepdims=True, where=known) / np.maximum(count, 1)
-    std = np.sqrt(np.sum(d * d, axis=1, keepdims=True, where=known) / np.maximum(count - 1, 1))
-    return np.where(std > 0, d / std, np.where(known, 0.0, np.nan))
-
-
-def _cs_rank(x: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """Rank of each name in its date as a share of the names known: (0, 1], ties averaged."""
-    rank, count = ranks(np.where(mask, finite(x), np.nan))
-    return (rank + 1) / np.maximum(count, 1)
-
-
-def _cs_zscore(x: Floats, mask: NDArray[np.bool_]) -> Floats:
-    with np.errstate(all="ignore"):
-        return finite(zscores(np.where(mask, finite(x), np.nan)))
+    keep = 1 - 2 / (_age(known, len(x)) + 2)
+    pivot, filled, counts = _latest(x, known), np.where(known, x, 0.0), known.astype(np.float64)
+    weight, total, weights = np.ones_like(x), np.zeros_like(x), np.zeros_like(x)
+    for k in range(len(x)):
+        stop = len(x) - k
+        here = weight[k:] * counts[:stop]
+        total[k:] += here * (filled[:stop] - pivot[k:])
+        weights[k:] += here
+        weight *= keep
+    return np.where(weights > 0, pivot + total / weights, np.nan)
 
 
 # The table.
 
 Reads = Literal["row", "shift", "window", "past", "date"]
+Form = Literal["expanding", "exponential"]
 
 
 @dataclass(frozen=True)
@@ -411,7 +376,10 @@ class Operator:
 
     compute(*series, *numbers): (T, N) float64 in and out; those that read "date" take a (T, N) bool mask last.
     reads: "row" the same cell; "shift" the row n before; "window" the last n rows; "past" all rows until t (recursive);
-    "date" the names of row t. least: the smallest n that makes sense. symbol: how it is written between its inputs.
+    "date" the names of row t. least: the smallest n >= 1 that makes sense. symbol: how it stands between its inputs.
+    forms: what else n may be: "expanding" (n = 0), "exponential" (0 < n < 1); both are recursive.
+    variadic: the last input may be repeated. truth: 1 or 0, also where an input is unknown; an expression makes it NaN
+    on rows where the name is not listed, so that a window at the head of a late listing does not count them.
     """
 
     name: str
@@ -421,42 +389,53 @@ class Operator:
     reads: Reads = "row"
     least: int = 1
     symbol: str = ""
+    forms: tuple[Form, ...] = ()
+    variadic: bool = False
+    truth: bool = False
 
     @property
     def signature(self) -> str:
         """How it is called, e.g. ``mean(x, n)``."""
-        return f"{self.name}({', '.join(self.inputs + self.numbers)})"
+        return f"{self.name}({', '.join((*self.inputs, *('...',) * self.variadic, *self.numbers))})"
+
+
+def _windows() -> list[Operator]:
+    x, n = ("x",), ("n",)
+    expanding: tuple[Form, ...] = ("expanding",)
+    both: tuple[Form, ...] = ("expanding", "exponential")
+    slow = {"sum": (_sum, 1), "max": (_max, 1), "min": (_min, 1), "idxmax": (_idxmax, 1), "idxmin": (_idxmin, 1),
+            "med": (_med, 1), "mad": (_mad, 1), "rank": (_rank, 1), "count": (_count, 1), "wma": (_wma, 1),
+            "slope": (_slope, 2), "rsquare": (_rsquare, 2), "resi": (_resi, 2),
+            "skew": (_skew, 3), "kurt": (_kurt, 4)}  # fmt: skip
+    decaying = {"mean": (_mean, ew_mean, 1), "std": (_std, ew_std, 2), "var": (_var, ew_var, 2)}
+    rows = [Operator(k, _by_block(f, 1, d), x, n, "window", low, forms=both) for k, (f, d, low) in decaying.items()]
+    rows += [Operator(k, _by_block(f), x, n, "window", low, forms=expanding) for k, (f, low) in slow.items()]
+    rows += [Operator(k, _by_block(f, 2), ("x", "y"), n, "window", 2, forms=expanding)
+             for k, f in (("corr", _corr), ("cov", _cov))]  # fmt: skip
+    rows += [Operator("quantile", _by_block(_quantile), x, ("n", "q"), "window", forms=expanding)]
+    return [*rows, Operator("ema", _ema, x, n, "past", forms=both)]
+
+
+def _dates() -> list[Operator]:
+    c, x, group = cross_section, ("x",), ("x", "group")
+    one = {"cs_rank": c.cs_rank, "cs_zscore": c.cs_zscore, "cs_demean": c.cs_demean}
+    two = {"cs_group_mean": c.cs_group_mean, "cs_group_neutralize": c.cs_group_neutralize}
+    rows = [Operator(k, f, x, (), "date") for k, f in one.items()]
+    rows += [Operator(k, f, group, (), "date") for k, f in two.items()]
+    rows += [Operator("cs_winsorize", c.cs_winsorize, x, ("limit",), "date")]
+    return [*rows, Operator("cs_neutralize", c.cs_neutralize, ("x", "factor"), (), "date", variadic=True)]
 
 
 def _table() -> dict[str, Operator]:
-    x, xy, n = ("x",), ("x", "y"), ("n",)
-    binary = {
-        "add": (np.add, "+"), "sub": (np.subtract, "-"), "mul": (np.multiply, "*"), "div": (np.true_divide, "/"),
-        "power": (_power, "**"), "greater": (_greater, ""), "less": (_less, ""),
-    }  # fmt: skip
-    logic = {
-        "gt": (np.greater, ">"), "ge": (np.greater_equal, ">="), "lt": (np.less, "<"), "le": (np.less_equal, "<="),
-        "eq": (np.equal, "=="), "ne": (np.not_equal, "!="), "and": (np.logical_and, "and"), "or": (np.logical_or, "or"),
-    }  # fmt: skip
-    rows = [Operator(k, _row(f), xy, symbol=s) for k, (f, s) in binary.items()]
-    rows += [Operator(k, _logic(f), xy, symbol=s) for k, (f, s) in logic.items()]
-    rows += [
-        Operator("neg", _row(np.negative), x, symbol="-"),
-        Operator("not", _logic(np.logical_not), x, symbol="not "),
-    ]
-    rows += [Operator("abs", _row(np.abs), x), Operator("sign", _row(np.sign), x), Operator("log", _row(np.log), x)]
-    rows += [Operator("if", _row(_if), ("condition", "x", "y"))]
-    shifts = [Operator(k, _by_block(f), x, n, "shift") for k, f in (("ref", _ref), ("delta", _delta))]
-    single = {"mean": _mean, "sum": _sum, "max": _max, "min": _min, "idxmax": _idxmax, "idxmin": _idxmin, "med": _med,
-              "mad": _mad, "rank": _rank, "count": _count, "wma": _wma}  # fmt: skip
-    double = {"std": _std, "var": _var, "slope": _slope, "rsquare": _rsquare, "resi": _resi}
-    windows = [Operator(k, _by_block(f), x, n, "window") for k, f in single.items()]
-    windows += [Operator(k, _by_block(f), x, n, "window", 2) for k, f in double.items()]
-    windows += [Operator(k, _by_block(f, 2), xy, n, "window", 2) for k, f in (("corr", _corr), ("cov", _cov))]
-    windows += [Operator("quantile", _by_block(_quantile), x, ("n", "q"), "window")]
-    rest = [Operator("ema", _ema, x, n, "past")]
-    rest += [Operator(k, f, x, (), "date") for k, f in (("cs_rank", _cs_rank), ("cs_zscore", _cs_zscore))]
-    return {o.name: o for o in [*rows, *shifts, *windows, *rest]}
+    x, n = ("x",), ("n",)
+    truths = elementwise.TRUTHS
+    rows = [Operator(k, f, ("x", "y"), symbol=s, truth=k in truths) for k, (f, s) in elementwise.BINARY.items()]
+    rows += [Operator(k, f, x, symbol=s, truth=k in truths) for k, (f, s) in elementwise.UNARY.items()]
+    rows += [Operator("if", elementwise.IF, ("condition", "x", "y"))]
+    rows += [Operator("mask", elementwise.MASK, ("x", "condition"))]
+    rows += [Operator(k, _by_block(f), x, n, "shift") for k, f in (("ref", _ref), ("delta", _delta))]
+    rows += [*_windows(), *_dates()]
+    return {o.name: o for o in rows}
 
 
 OPERATORS: dict[str, Operator] = _table()

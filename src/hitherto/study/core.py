@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import time
@@ -18,7 +19,8 @@ from hitherto import config
 from hitherto.config import StudySettings
 from hitherto.errors import ConfigError, DataError, HithertoError
 from hitherto.features import library, normalise
-from hitherto.features.base import Affine, Features
+from hitherto.features.base import Affine, Features, Relative
+from hitherto.features.command import choose
 from hitherto.labels import Label, forward_return
 from hitherto.models.base import Context, Fitted, Forecast, Forecaster, to_forecast
 from hitherto.panel import Panel, read_bars
@@ -38,7 +40,6 @@ KINDS = {
     "lstm": ("recurrent", "LSTM"),
 }
 IN_MEMORY = "panel in memory"
-SETS = {"close_only": library.close_only, "price_volume": library.price_volume}
 BASELINES = ("zero", "persistence", "ridge", "lightgbm")
 CROSS_SECTIONAL = {"cs_rank": "rank", "cs_zscore": "zscore", "cs_robust_zscore": "robust_zscore"}
 
@@ -170,14 +171,16 @@ class Study:
     def expressions(self) -> dict[str, str]:
         """Feature name -> expression: the named set, then the study's own."""
         f = self.settings.features
-        if f.set is not None and f.set not in SETS:
-            raise ConfigError(f"{self.where}: no feature set '{f.set}'{config.nearest(f.set, list(SETS))}")
-        return {**(SETS[f.set]() if f.set else {}), **f.expressions}
+        if f.set is None:
+            return dict(f.expressions)
+        return {**choose(f.set, f.vwap, [], tuple(self.panel.fields)), **f.expressions}
 
     def make_features(self, panel: Panel) -> Features:
         """Return the features of any panel of this study's kind (the audit calls it on rewritten ones)."""
         features = library.build(panel, self.expressions)
         f = self.settings.features
+        if f.set == "alpha360_panel":
+            return dataclasses.replace(features, relative=self._relative(features))
         if f.normalise in CROSS_SECTIONAL:
             return normalise.cross_sectional(features, admitted(panel), CROSS_SECTIONAL[f.normalise])  # type: ignore[arg-type]
         if f.normalise == "rolling_zscore":
@@ -185,6 +188,18 @@ class Study:
         if f.normalise == "ema_zscore":
             return normalise.ema_zscore(features, float(f.span))
         return features
+
+    def _relative(self, features: Features) -> Relative:
+        """Return the window transform that makes Alpha360's numbers of its six raw fields."""
+        f = self.settings.features
+        if f.expressions or f.normalise != "none":
+            raise ConfigError(
+                f"{self.where}: alpha360_panel divides each window by its own last close and volume; it takes "
+                "features.normalise = 'none' (or instance = true on top) and no further expressions"
+            )
+        volume = features.names.index("VOLUME")
+        by = tuple(volume if i == volume else features.names.index("CLOSE") for i in range(len(features.names)))
+        return Relative(by, tuple(1e-12 if i == volume else 0.0 for i in range(len(by))))
 
     def prepare(self, panel: Panel | None = None) -> Prepared:
         """Return features, label and purged folds of the study's panel (or of ``panel``)."""
