@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hitherto.errors import ConfigError, FutureError
 from hitherto.features.base import Features
@@ -66,13 +67,17 @@ def price_volume() -> dict[str, str]:
     }
 
 
-def build(panel: Panel, features: Mapping[str, str], *, threads: int = 1, out: str | Path | None = None) -> Features:
+def build(
+    panel: Panel, features: Mapping[str, str], *, threads: int = 1,
+    out: str | Path | NDArray[np.float32] | None = None,
+) -> Features:  # fmt: skip
     """Evaluate named expressions on a panel and return Features (T, N, F) float32 in the order of the mapping.
 
     Subexpressions that several features share are computed once. Unknown values are NaN, and so is what a float32
     cannot hold (above 3.4e38 in size). ``lookbacks`` counts rows, row t included; a recursive feature has
-    ``UNBOUNDED`` (2**31 - 1). threads: how many work at once; the values do not depend on it. out: a path for the
-    values as a memory-mapped .npy file; without it they are mapped when above a quarter of the machine's memory.
+    ``UNBOUNDED`` (2**31 - 1). Rows on which a name is not listed are NaN. threads: how many work at once; the values do
+    not depend on it. out: an array to fill, or a path for the values as a memory-mapped .npy file; without it they are
+    mapped when above a quarter of the machine's memory.
     Raises ConfigError or FutureError naming the feature whose text is wrong, DataError naming the feature and the
     fields that the panel lacks, before anything is computed.
     """
@@ -88,6 +93,8 @@ def build(panel: Panel, features: Mapping[str, str], *, threads: int = 1, out: s
             raise type(error)(f"feature '{name}': {error}") from None
         panel.need(parsed[name].fields, f"feature '{name}'")
     values = Plan(parsed).run(panel, out, threads)
+    if not panel.listed.all():
+        values[~panel.listed] = np.nan  # a window reaches back past a listing's last bar; there is nothing to forecast
     lookbacks = tuple(UNBOUNDED if math.isinf(e.lookback) else int(e.lookback) for e in parsed.values())
     fields = tuple(sorted({f for e in parsed.values() for f in e.fields}))
     return Features(values, tuple(parsed), lookbacks, fields)
