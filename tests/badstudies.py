@@ -77,4 +77,21 @@ BAD_STUDIES = {
     "membership_missing": (changed("bars =", 'membership = "m.parquet"\nbars ='), "m.parquet", 3),
     "start_after_end": (changed("bars =", "start = 2030-01-01\nbars ="), "dates", 3),
     "k_zero": (GOOD + "\n[[portfolio]]\nk = 0", "portfolio", 2),
+    "argument_base": ("base = 3\n" + GOOD, "unknown setting 'base'", 2),
+    "argument_where": ("where = 'x'\n" + GOOD, "unknown setting 'where'", 2),
+    "argument_panel": ("panel = 3\n" + GOOD, "unknown setting 'panel'", 2),
+    "bars_at_the_top": ("bars = 'bars.csv'\n" + GOOD, "unknown setting 'bars'", 2),
+    "market_number": ("market = 3\n" + GOOD[GOOD.index("[features]") :], "setting 'market' must be a table, got 3", 2),
+    "models_number": ("models = 3\n" + changed('[[models]]\nkind = "ridge"', ""), "setting 'models' must be a list", 2),
+    "portfolio_number": ("portfolio = 3\n" + GOOD, "setting 'portfolio'", 2),
+    "models_texts": (
+        "models = ['ridge']\n" + changed('[[models]]\nkind = "ridge"', ""),
+        "models: 'ridge' has no fit",
+        2,
+    ),
+    "features_number": (
+        "features = 3\n" + GOOD[: GOOD.index("[features]")] + GOOD[GOOD.index("[split]") :],
+        "setting 'features'",
+        2,
+    ),
 }

@@ -85,3 +85,19 @@ def test_usage():
 def test_control_codes_never_reach_the_terminal(monkeypatch, capsys, tmp_path):
     _, _, err = call(monkeypatch, capsys, "run", str(tmp_path / "x\x1b[31m.toml"))
     assert "\x1b" not in err
+
+
+def test_an_internal_error_is_not_taken_for_a_leak(monkeypatch, capsys):
+    def broken(*arguments, **options):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.delenv("HITHERTO_DEBUG", raising=False)
+    code, out, err = call(monkeypatch, capsys, "version")
+    assert (code, out) == (4, "")
+    assert err == (
+        "hitherto: internal error, ZeroDivisionError: planted; HITHERTO_DEBUG=1 shows where. Please report it\n"
+    )
+    monkeypatch.setenv("HITHERTO_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError, match="planted"):
+        cli.main()

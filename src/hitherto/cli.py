@@ -116,6 +116,12 @@ def main() -> None:
         raise SystemExit(_fail("interrupted; go on with --resume", 130)) from None
     except MemoryError:
         raise SystemExit(_fail("out of memory; use fewer symbols or a shorter span", 4)) from None
+    except Exception as e:
+        if os.environ.get("HITHERTO_DEBUG"):
+            raise
+        # Python's own exit code for this is 1, which here means a leak.
+        text = f"internal error, {type(e).__name__}: {e}; HITHERTO_DEBUG=1 shows where. Please report it"
+        raise SystemExit(_fail(text, 4)) from None
 
 
 def _fail(message: str, code: int) -> int:

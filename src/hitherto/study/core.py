@@ -83,6 +83,10 @@ class Study:
         where: str = "study", **tables: Any,
     ) -> None:  # fmt: skip
         tables = dict(tables)
+        for key, kind in (("market", dict), ("models", list)):
+            if not isinstance(tables.get(key, kind()), kind):
+                word = "a table" if kind is dict else "a list of tables or models"
+                raise ConfigError(f"{where}: setting '{key}' must be {word}, got {tables[key]!r}")
         market = dict(tables.pop("market", {}))
         if bars is not None:
             market["bars"] = str(bars)
@@ -110,6 +114,10 @@ class Study:
         """Read a study file; ``assignments`` are "a.b=c" overrides. Paths in it are relative to its folder."""
         path = Path(path)
         tables = config.override(config.read_toml(path), assignments or [])
+        for key in tables:  # before they become arguments, some of which a study file does not have
+            if key not in StudySettings.model_fields:
+                near = config.nearest(key, list(StudySettings.model_fields))
+                raise ConfigError(f"{path.name}: unknown setting '{key}'{near}")
         return cls(panel, base=path.resolve().parent, where=path.name, **tables)
 
     def toml(self) -> str:
