@@ -13,8 +13,8 @@ from hitherto.features.base import Features
 from hitherto.models.base import Context
 from hitherto.models.recurrent import LSTM, LastStep
 from hitherto.seeds import Stream
-from hitherto.train import loop
-from hitherto.train.adam import AdamW, clip_by_norm
+from hitherto.train import loop, pieces
+from hitherto.train.optimiser import SGD, AdamW, clip_by_norm
 from hitherto.train.pieces import cut, piece_rows
 
 PLAIN = LSTM(hidden=8, lookback=5, epochs=2, batch=100, learning_rate=0.01, target="raw")
@@ -56,8 +56,8 @@ def test_equals_the_usual_loop(decay, loss):
     train, valid = made_windows(N=40)  # batches of 120: no piece; the next test cuts
     settings = dataclasses.replace(PLAIN, weight_decay=decay, loss=loss, clip=0.05)
     fitted = settings.fit(train, valid, rng=Stream(1), context=Context())
-    net = LastStep(train.width, 8, 1, train.outputs, 0.0)
-    net.draw(Stream(1).torch("init"), 0.0)
+    net = LastStep("lstm", train.width, 8, 1, train.outputs, 0.0)
+    net.reset(Stream(1).torch("init"))
     optimiser = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=decay)
     means = []
     for epoch in range(2):
@@ -83,7 +83,7 @@ def test_pieces_sum_to_the_whole_batch(monkeypatch):
     train, valid = made_windows(N=100)
     settings = dataclasses.replace(PLAIN, batch=700, epochs=1)
     cut_up = settings.fit(train, valid, rng=Stream(1), context=Context()).tensors()
-    monkeypatch.setattr(loop, "piece_rows", lambda net, lookback: None)
+    monkeypatch.setattr(pieces, "piece_rows", lambda net, lookback: None)
     whole = settings.fit(train, valid, rng=Stream(1), context=Context()).tensors()
     assert all(np.allclose(cut_up[k], whole[k], rtol=0, atol=2e-5) for k in whole)
 
@@ -113,7 +113,11 @@ def test_the_cut_covers_every_sample_once(size, rows):
 
 
 def test_the_piece_shrinks_as_the_net_grows():
-    assert [piece_rows(LastStep(20, h, 1, 2, 0.0), L) for h, L in ((64, 30), (128, 60), (512, 60))] == [128, 64, 16]
+    assert [piece_rows(LastStep("lstm", 20, h, 1, 2, 0.0), L) for h, L in ((64, 30), (128, 60), (512, 60))] == [
+        128,
+        64,
+        16,
+    ]
 
 
 # -- the last batch, and which epoch is kept -------------------------------------------------------------------------
@@ -218,7 +222,13 @@ def test_a_diverging_step_rolls_back_and_halves_the_rate():
     assert [e["rate"] for e in history.epochs] == [0.01, 0.005, 0.005]
     told = [e for e in events if e["event"] == "rollback"]
     assert told == [
-        {"event": "rollback", "epoch": 1, "cause": "loss nan, gradient norm nan at epoch 1, step 1", "rate": 0.005}
+        {
+            "event": "rollback",
+            "epoch": 1,
+            "step": 0,
+            "cause": "loss nan, gradient norm nan at epoch 1, step 1",
+            "rate": 0.005,
+        }
     ]
     assert torch.isfinite(net.weight).all()
     # the rolled-back epoch began where the first one ended: as if it had been run at half the rate at once
@@ -318,10 +328,10 @@ def test_settings_are_checked(name, value):
 
 
 def test_unknown_loss():
-    train, valid = made_windows()
+    known = "mse, mae, huber, ic, rank, quantile, cross_entropy"
     with pytest.raises(ConfigError) as error:
-        fit(Last(train), train, valid, dataclasses.replace(PLAIN, loss="rmse"))
-    assert str(error.value) == "train: loss 'rmse' is not known; use one of mse, mae."
+        dataclasses.replace(PLAIN, loss="rmse")
+    assert str(error.value) == f"lstm: loss 'rmse' is not known; use one of {known}."
 
 
 # -- threads and devices ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One plain PyTorch loop for every net that maps x (L, B, F) to (B, O); the best epoch by validation loss is kept.
+"""One plain PyTorch loop for every net that maps x (L, B, F) to (B, C); the best epoch by validation loss is kept.
 
 A batch is cut into pieces (see train.pieces) and their gradients are summed in order, on any number of threads.
 Every draw is a function of (epoch, batch, piece), so that a run resumed from the middle of an epoch ends in the same
@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,37 +24,16 @@ from torch import Tensor, nn
 from hitherto.compute import Workers
 from hitherto.errors import ConfigError, DataError, HithertoError
 from hitherto.seeds import Stream
-from hitherto.train import checkpoint
-from hitherto.train.adam import AdamW, clip_by_norm
-from hitherto.train.pieces import cut, forward, inputs, piece_rows
+from hitherto.train import checkpoint, losses, optimiser, schedule
+from hitherto.train.optimiser import clip_by_norm
+from hitherto.train.pieces import Cutter, Piece, inputs
+from hitherto.train.prefetch import prefetch
+from hitherto.train.ring import EVERY, RECENT, Ring, exploded
+from hitherto.train.settings import TrainSettings
 from hitherto.windows import Batch, Windows
 
 Target = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[Any]]
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": lambda p, y: (p - y).square().sum(),
-    "mae": lambda p, y: (p - y).abs().sum(),
-}
 ROLLBACKS = 3
-EXPLODED = 1e4  # a loss this many times that of the first batch has diverged, though it is still a number
-
-
-class _Settings(Protocol):
-    """What the loop reads from a model's settings."""
-
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def clip(self) -> float: ...
-    @property
-    def patience(self) -> int: ...
-    @property
-    def loss(self) -> str: ...
 
 
 class _Context(Protocol):
@@ -97,15 +76,19 @@ class History:
 class _State:
     """Where the run stands, plain JSON. epoch, step: how many are finished; total, count: this epoch's loss so far.
 
-    first: loss of the first batch; bad: epochs since the best one.
+    rate: base rate after cuts; steps: of all epochs; first: loss of the first batch; recent: the last losses;
+    bad: epochs since the best one; spent: CPU seconds.
     """
 
     rate: float
     epoch: int = 0
     step: int = 0
+    steps: int = 0
     total: float = 0.0
     count: int = 0
     first: float = 0.0
+    recent: list[float] = field(default_factory=list)
+    spent: float = 0.0
     best_epoch: int = -1
     best_loss: float | None = None
     bad: int = 0
@@ -119,18 +102,20 @@ class _DivergedError(Exception):
 
 
 def fit(
-    net: nn.Module, train: Windows, valid: Windows, settings: _Settings, *, rng: Stream, context: _Context,
+    net: nn.Module, train: Windows, valid: Windows, settings: TrainSettings, *, rng: Stream, context: _Context,
     target: Target, every: Every | None = None,
 ) -> History:  # fmt: skip
     """Train ``net`` in place and leave the weights of the best epoch in it.
 
-    net: called as ``net(x, generator)`` in training, x (L, B, F) float32 -> (B, O); the generator is for its own noise.
-    target: turns labels (B, O) and date offsets (D + 1,) into what is forecast. The loss is a mean over samples and
-    outputs; the last, smaller batch counts, in validation too. Without validation samples every epoch runs and the
-    last is kept. Adam with decoupled weight decay (Loshchilov & Hutter 2019); gradients clipped by norm.
-    A loss that is not finite, or 1e4 times that of the first batch, rolls back to the start of the epoch and halves the
-    rate; three times, then ConfigError.
-    DataError: no train samples, or inputs or labels that are not finite.
+    net: called as ``net(x, generator)`` in training, x (L, B, F) float32 -> (B, C); the generator is for its own noise.
+    A net of unit "date" is given the names of one date at a time. target: turns labels (B, O) and date offsets (D + 1,)
+    into what is forecast. The loss (see train.losses) is a mean over samples or dates and outputs; the last, smaller
+    batch counts, in validation too. Without validation samples every epoch runs and the last is kept.
+    Gradients are clipped by norm. A loss that is not finite, 100 times the running median or 1e4 times that of the
+    first batch rolls back to the newest of a ring of states and halves the rate; a second time to an older one; three
+    times, then ConfigError. ``cpu_seconds`` above 0 stops before the epoch that would pass it: how many epochs that
+    is depends on the machine.
+    DataError: no train samples, or inputs that are not finite.
     """
     _check(settings, train, context)
     with torch.enable_grad(), Workers(context.threads if context.device == "cpu" else 1) as workers:
@@ -146,14 +131,14 @@ def fit(
         return job.end()
 
 
-def _check(settings: _Settings, train: Windows, context: _Context) -> None:
+def _check(settings: TrainSettings, train: Windows, context: _Context) -> None:
     if len(train) == 0:
         raise DataError(
             f"train: no sample is left of {int(train.mask.sum())} asked for (lookback {train.lookback}, labels, "
             "missing values); lengthen the train stretch, shorten the lookback or allow more missing values."
         )
-    if settings.loss not in LOSSES:
-        raise ConfigError(f"train: loss {settings.loss!r} is not known; use one of {', '.join(LOSSES)}.")
+    losses.make(settings, train.outputs)
+    schedule.check(settings)
     for name in ("epochs", "batch", "learning_rate", "clip", "patience"):
         value = getattr(settings, name)
         if not 0 < value <= 1e9:
@@ -166,19 +151,23 @@ class _Job:
     """The moving parts of one fit."""
 
     def __init__(
-        self, net: nn.Module, train: Windows, valid: Windows, settings: _Settings, rng: Stream, context: _Context,
+        self, net: nn.Module, train: Windows, valid: Windows, settings: TrainSettings, rng: Stream, context: _Context,
         target: Target, every: Every, workers: Workers,
     ) -> None:  # fmt: skip
         self.net, self.train, self.valid, self.settings = net.to(context.device), train, valid, settings
         self.rng, self.context, self.target, self.every, self.workers = rng, context, target, every, workers
         self.parameters = [p for p in net.parameters() if p.requires_grad]
-        self.optimiser = AdamW(self.parameters, settings.weight_decay)
-        self.loss = LOSSES[settings.loss]
+        self.optimiser = optimiser.make(settings.optimiser, self.parameters, settings.weight_decay)
+        self.loss = losses.make(settings, train.outputs)
         self.limit = settings.epochs if context.max_epochs is None else min(settings.epochs, context.max_epochs)
-        self.rows = None if context.device != "cpu" else piece_rows(net, train.lookback)
+        whole = settings.unit == "date" or self.loss.per == "date"
+        self.cutter = Cutter(net, train.lookback, context.device, by_date=whole, pad=settings.unit == "asset")
         self.state = _State(rate=settings.learning_rate)
-        self.begin: dict[str, Tensor] = {}  # weights and optimiser at the start of the epoch
+        self.ring = Ring()
         self.best: dict[str, Tensor] = {}
+        # with one worker the thread's own clock: other fits may run beside this one in the same process
+        self.clock = time.thread_time if workers.threads == 1 else time.process_time
+        self.mark = self.clock()
         self.serial = 0
         self.saved_at, self.told_at, self.cost = time.monotonic(), time.monotonic(), 0.0
 
@@ -188,61 +177,72 @@ class _Job:
         """Take the steps of the epoch that are not taken yet."""
         state = self.state
         self.net.train()
-        batches = self.train.batches(self.settings.batch, self.rng.numpy("shuffle", state.epoch))
-        for i, batch in enumerate(batches):
+        order = self.train.batches(self.settings.batch, self.rng.numpy("shuffle", state.epoch))
+        for i, batch in enumerate(self._ahead(order)):
             if i < state.step:  # taken before the checkpoint that we resumed from
                 continue
-            state.total += self._step(i, batch)
-            state.count += len(batch.t)
-            state.step = i + 1
+            loss, size = self._step(i, batch)
+            state.total += loss
+            state.count += size
+            state.step, state.steps = i + 1, state.steps + 1
+            if state.step % EVERY == 0:
+                self.ring.push(self._moving(), self._where())
             self._tell_step()
             self._save_within_epoch()
 
-    def _step(self, i: int, batch: Batch) -> float:
-        """One update; returns the summed loss of its samples, divided by the number of outputs."""
-        x, y = self._tensors(batch)
-        size = y.numel()
-        pieces = cut(len(y), self.rows)
+    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Gather the next batch while this one trains, where that waits for a disc or a device."""
+        mapped = isinstance(self.train.features.values, np.memmap)
+        return prefetch(batches) if mapped or self.context.device != "cpu" else batches
 
-        def gradient(job: tuple[int, tuple[int, int]]) -> tuple[float, tuple[Tensor, ...]]:
-            k, (a, b) = job
+    def _step(self, i: int, batch: Batch) -> tuple[float, int]:
+        """One update; returns the summed loss and over how many samples or dates, times outputs, it runs."""
+        x, y = self._tensors(batch)
+        size = self.loss.count(y, batch.blocks)
+        if not size:
+            return 0.0, 0
+
+        def gradient(job: tuple[int, Piece]) -> tuple[float, tuple[Tensor, ...]]:
+            k, piece = job
             noise = self.rng.torch("noise", self.state.epoch, i, k)
             with torch.enable_grad():
-                loss = self.loss(self.net(x[:, a:b].contiguous(), noise), y[a:b])
-                return loss.item(), torch.autograd.grad(loss / size, self.parameters)
+                out = self.cutter.run(self.net, x, piece, noise)
+                loss = self.loss(out, y[piece.first : piece.last], piece.blocks)
+                return loss.item(), torch.autograd.grad(loss / size, self.parameters, allow_unused=True)
 
         total, gradients = 0.0, []
-        for loss, parts in self.workers.map(gradient, list(enumerate(pieces))):
+        for loss, parts in self.workers.map(gradient, list(enumerate(self.cutter.cut(batch.blocks)))):
             total += loss
-            gradients = [a.add_(b) for a, b in zip(gradients, parts, strict=True)] if gradients else list(parts)
+            parts = [torch.zeros_like(p) if g is None else g for g, p in zip(parts, self.parameters, strict=True)]
+            gradients = [a.add_(b) for a, b in zip(gradients, parts, strict=True)] if gradients else parts
         norm = clip_by_norm(gradients, self.settings.clip)
-        if self._diverged(total / size) or not math.isfinite(norm):
-            raise _DivergedError(f"loss {total / size:g}, gradient norm {norm:g} at epoch {self.state.epoch}, step {i}")
-        self.state.first = self.state.first or total / size
-        self.optimiser.step(gradients, self.state.rate)
-        return total / y.shape[1]
+        state, mean = self.state, total / size
+        if exploded(mean, state.first, state.recent) or not math.isfinite(norm):
+            raise _DivergedError(f"loss {mean:g}, gradient norm {norm:g} at epoch {state.epoch}, step {i}")
+        state.first = state.first or mean
+        state.recent = [*state.recent[1 - RECENT :], mean]
+        share = schedule.share(self.settings, state.epoch, state.steps)
+        self.optimiser.step(gradients, state.rate * share)
+        return total, size
 
     def validate(self) -> float | None:
         """Return the mean loss over the validation samples, None when there are none."""
         total, count = 0.0, 0
         for batch in self.valid.batches(2048) if len(self.valid) else ():
             x, y = self._tensors(batch)
-            total += float(self.loss(forward(self.net, x, self.rows, self.workers), y))
-            count += y.numel()
-        if count and self._diverged(total / count):
+            total += float(self.loss(self.cutter.forward(self.net, x, batch.blocks, self.workers), y, batch.blocks))
+            count += self.loss.count(y, batch.blocks)
+        if count and exploded(total / count, self.state.first, []):
             raise _DivergedError(f"validation loss {total / count:g} at epoch {self.state.epoch}")
         return total / count if count else None
-
-    def _diverged(self, loss: float) -> bool:
-        first = self.state.first
-        return not math.isfinite(loss) or 0 < first * EXPLODED < loss
 
     def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x = inputs(batch, self.context.device)
         if batch.y is None:
             raise ConfigError("train: these windows carry no label; give windows with labelled=True")
         y = torch.from_numpy(np.ascontiguousarray(self.target(batch.y, batch.blocks), np.float32))
-        if not torch.isfinite(y).all():
+        # an unknown label is only there where the windows let it in: as one of the known names of a date
+        if torch.isinf(y).any() or (self.train.labelled and torch.isnan(y).any()):
             raise DataError(
                 f"train: labels at rows {batch.t.min()}..{batch.t.max()} hold NaN or inf; check the prices there."
             )
@@ -253,28 +253,46 @@ class _Job:
     def finish_epoch(self, valid_loss: float | None, seconds: float) -> None:
         """Book the epoch, choose the best, decide whether to stop, save."""
         s = self.state
-        row = {"epoch": s.epoch, "train_loss": s.total / s.count, "valid_loss": valid_loss, "rate": s.rate}
+        rate = s.rate * schedule.share(self.settings, s.epoch, s.steps - 1)
+        row = {"epoch": s.epoch, "train_loss": s.total / max(s.count, 1), "valid_loss": valid_loss, "rate": rate}
         s.epochs.append(row)
         if valid_loss is None or s.best_loss is None or valid_loss < s.best_loss:
             s.best_loss, s.best_epoch, s.bad = valid_loss, s.epoch, 0
             self.best = _copy(self.net.state_dict())
         else:
             s.bad += 1
+            if self.settings.schedule == "plateau" and s.bad % self.settings.halve_every == 0:
+                s.rate /= 2
+        self._spend()
         self.context.emit(
             {"event": "epoch", **row, "epochs": self.limit, "seconds": seconds, "best_epoch": s.best_epoch}
         )
         s.epoch, s.step, s.total, s.count = s.epoch + 1, 0, 0.0, 0
         s.stopped = self._reason()
-        self.begin = self._moving()
+        self.ring.restart(self._moving(), self._where())
         self._save(within=False)
 
     def _reason(self) -> str:
         if self.state.bad >= self.settings.patience:
             return f"no better validation loss for {self.state.bad} epochs"
-        return f"all {self.limit} epochs done" if self.state.epoch >= self.limit else ""
+        if self.state.epoch >= self.limit:
+            return f"all {self.limit} epochs done"
+        budget = self.settings.cpu_seconds
+        if 0 < budget < self.state.spent * (1 + 1 / max(self.state.epoch, 1)):
+            return f"another epoch would pass the budget of {budget:g} CPU seconds ({self.state.spent:.0f} spent)"
+        return ""
+
+    def _spend(self) -> None:
+        """Book the CPU time since the last look."""
+        now = self.clock()
+        self.state.spent, self.mark = self.state.spent + now - self.mark, now
+
+    def _where(self) -> dict[str, Any]:
+        s = self.state
+        return {"step": s.step, "steps": s.steps, "total": s.total, "count": s.count, "recent": s.recent}
 
     def roll_back(self, cause: str) -> None:
-        """Return to the start of the epoch with half the rate, or give up."""
+        """Return to the newest state of the ring with half the rate, or give up."""
         s = self.state
         if s.rollbacks == ROLLBACKS:
             raise ConfigError(
@@ -282,9 +300,11 @@ class _Job:
                 f"{self.settings.learning_rate:g}). Use a smaller learning_rate or clip, or inputs of order 1."
             )
         s.rollbacks, s.rate = s.rollbacks + 1, s.rate / 2
-        s.step, s.total, s.count = 0, 0.0, 0
-        self._place(self.begin)
-        self.context.emit({"event": "rollback", "epoch": s.epoch, "cause": cause, "rate": s.rate})
+        tensors, where = self.ring.pop()
+        for name, value in where.items():
+            setattr(s, name, value)
+        self._place(tensors)
+        self.context.emit({"event": "rollback", "epoch": s.epoch, "step": s.step, "cause": cause, "rate": s.rate})
 
     def end(self) -> History:
         """Put the best weights in place and return the history."""
@@ -298,17 +318,17 @@ class _Job:
         now = time.monotonic()
         if now - self.told_at >= 1.0:
             self.told_at, s = now, self.state
-            done = s.count / len(self.train)
-            self.context.emit(
-                {"event": "step", "epoch": s.epoch, "epochs": self.limit, "done": done, "loss": s.total / s.count}
-            )
+            dates = len(self.train.offsets) - 1
+            all_of_it = (len(self.train) if self.loss.per == "sample" else dates) * self.train.outputs
+            event = {"event": "step", "epoch": s.epoch, "epochs": self.limit, "done": min(1.0, s.count / all_of_it)}
+            self.context.emit({**event, "loss": s.total / max(s.count, 1)})
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin afresh, or where the newest checkpoint that verifies stands."""
         folder = self.context.folder
-        self.begin = self._moving()
+        self.ring.restart(self._moving(), self._where())
         if folder is None:
             return
         self.identity = self._identify()
@@ -326,12 +346,13 @@ class _Job:
                 "start in an empty folder."
             )
         tensors = {k: torch.from_numpy(np.array(v)) for k, v in found.tensors.items()}
-        parts = {
-            p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)} for p in ("now/", "begin/", "best/")
-        }
-        self._place(parts["now/"])
-        self.begin = parts["begin/"] or _copy(parts["now/"])
-        self.best = parts["best/"]
+        places = found.state["ring"]
+        names = ["now/", "best/", *(f"ring{i}/" for i in range(len(places)))]
+        now, self.best, *ring = ({k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)} for p in names)
+        self._place(now)
+        self.ring = Ring(list(ring), places)
+        if not places:
+            self.ring.restart(_copy(now), {k: found.state["state"][k] for k in self._where()})
         self.serial = found.serial
         self.state = _State(**found.state["state"])
         self.state.stopped = self._reason()  # the limit on epochs may have been another one
@@ -350,9 +371,13 @@ class _Job:
         if self.context.folder is None:
             return
         began = time.monotonic()
-        groups = {"now/": self._moving(), "best/": self.best, "begin/": self.begin if within else {}}
+        self._spend()
+        groups: dict[str, Mapping[str, Tensor]] = {"now/": self._moving(), "best/": self.best}
+        if within:  # between epochs the ring holds nothing but "now"
+            groups |= {f"ring{i}/": tensors for i, tensors in enumerate(self.ring.tensors)}
         tensors = {prefix + k: v.cpu().numpy() for prefix, group in groups.items() for k, v in group.items()}
         state = {"identity": self.identity, "state": dataclasses.asdict(self.state)}
+        state["ring"] = self.ring.where if within else []
         try:
             checkpoint.save(self.context.folder, checkpoint.Checkpoint(self.serial + 1, tensors, state))
             self.serial += 1
@@ -362,14 +387,14 @@ class _Job:
         self.cost = self.saved_at - began
 
     def _moving(self) -> dict[str, Tensor]:
-        """A copy of the weights and of Adam's moments and step counts."""
+        """A copy of the weights and of the optimiser's state."""
         net = {f"net/{k}": v for k, v in self.net.state_dict().items()}
-        return _copy(net | {f"adam/{k}": v for k, v in self.optimiser.tensors().items()})
+        return _copy(net | {f"optimiser/{k}": v for k, v in self.optimiser.tensors().items()})
 
     def _place(self, tensors: Mapping[str, Tensor]) -> None:
         self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net/")})
         for k, v in self.optimiser.tensors().items():
-            v.copy_(tensors[f"adam/{k}"])
+            v.copy_(tensors[f"optimiser/{k}"])
 
     def _identify(self) -> str:
         """A digest of what decides the result: settings, seed, samples, labels, a batch of inputs; not the threads."""
