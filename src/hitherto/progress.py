@@ -11,6 +11,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ class Progress:
         self.mode = _choose(mode, self.stream)
         self.interval = interval if self.mode == "plain" else 0.5
         self._told = -math.inf
+        self._lock = threading.Lock()
         self._log: TextIO | None = _open_log(log_path) if log_path is not None else None
         self._live: Any = None
 
@@ -53,7 +55,11 @@ class Progress:
         self._live = None
 
     def emit(self, event: Mapping[str, Any]) -> None:
-        """Log and show ``event``; it must hold "event", its kind."""
+        """Log and show ``event``; it must hold "event", its kind. Several threads may call it."""
+        with self._lock:
+            self._emit(event)
+
+    def _emit(self, event: Mapping[str, Any]) -> None:
         if self._log is not None:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
             self._log.write(json.dumps(_plain({"time": now, **event}), ensure_ascii=False) + "\n")

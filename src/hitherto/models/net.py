@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hitherto.train.loop import History
 
 Space = Mapping[str, "Range | Choice"]
+BUILDING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,14 @@ class Net:
 
     def make(self, width: int, columns: int, rng: Stream) -> nn.Module:
         """Return the net with its first weights drawn from ``rng``."""
-        with torch.random.fork_rng(devices=[]):  # torch draws weights, which ``draw`` replaces, from its global state
-            net = self.build(width, columns)
+        net = self._built(width, columns)
         draw(net, rng.torch("init"))
         return net
+
+    def _built(self, width: int, columns: int) -> nn.Module:
+        # torch draws first weights, which ``draw`` replaces, from its global state: one fit at a time may borrow that
+        with BUILDING, torch.random.fork_rng(devices=[]):
+            return self.build(width, columns)
 
     def fit(
         self, train: Windows, valid: Windows, *, rng: Stream, context: Context, every: loop.Every | None = None
@@ -120,8 +126,7 @@ class Net:
         context = context or Context()
         try:
             width, outputs = (int(v) for v in tensors["shape"])
-            with torch.random.fork_rng(devices=[]):
-                net = self.build(width, losses.make(self, outputs).columns)
+            net = self._built(width, losses.make(self, outputs).columns)
             net.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in tensors.items() if k != "shape"})
         except (KeyError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[-1].strip()

@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,22 @@ KINDS = {
     "persistence": ("naive", "Persistence"),
     "momentum": ("naive", "Momentum"),
     "ridge": ("linear", "Ridge"),
+    "markov_ridge": ("markov", "MarkovRidge"),
     "lightgbm": ("trees", "LightGBM"),
+    "nlinear": ("dlinear", "NLinear"),
+    "dlinear": ("dlinear", "DLinear"),
+    "mlp": ("mlp", "MLP"),
+    "rnn": ("gated", "RNN"),
+    "gru": ("gated", "GRU"),
     "lstm": ("recurrent", "LSTM"),
+    "conv_lstm": ("conv_lstm", "ConvLSTM"),
+    "mingru": ("scan", "MinGRU"),
+    "minlstm": ("scan", "MinLSTM"),
+    "tcn": ("tcn", "TCN"),
+    "alstm": ("alstm", "ALSTM"),
+    "transformer": ("transformer", "Transformer"),
+    "cross_stock": ("cross_stock", "CrossStock"),
+    "ensemble": ("ensemble", "Ensemble"),
 }
 IN_MEMORY = "panel in memory"
 BASELINES = ("zero", "persistence", "ridge", "lightgbm")
@@ -284,9 +298,26 @@ class Study:
         )
 
     def fit_all(self, p: Prepared, context: Callable[[str], Context]) -> list[Fit]:
-        """Fit every (model, seed, fold) in a fixed order; each model spreads its batches over the threads."""
+        """Fit every (model, seed, fold): nets one on each thread, the others one after another on all of them."""
+        from hitherto.models.ensemble import Ensemble
+        from hitherto.models.net import Net
+        from hitherto.train.together import each_on_one
+
         jobs = [(f, m, k) for m in self.models for k in self.seeds_of(m) for f in p.folds]
-        return [self.fit(p, f, m, k, context(f"fold{f.index}-{m.name}-seed{k}")) for f, m, k in jobs]
+
+        def given(job: tuple[Fold, Forecaster, int]) -> Context:
+            return context(f"fold{job[0].index}-{job[1].name}-seed{job[2]}")
+
+        def one(job: tuple[Fold, Forecaster, int], check: Callable[[], None]) -> Fit:
+            c = given(job)
+            return self.fit(p, *job, dataclasses.replace(c, threads=1, emit=lambda event: (check(), c.emit(event))[1]))
+
+        threads = given(jobs[0]).threads
+        nets = [k for k, job in enumerate(jobs) if isinstance(job[1], Net | Ensemble)]
+        spread = nets[: len(nets) - len(nets) % threads]  # those that would leave a thread idle run on all of them
+        done = {k: self.fit(p, *job, given(job)) for k, job in enumerate(jobs) if k not in spread}
+        done |= dict(zip(spread, each_on_one(one, [jobs[k] for k in spread], threads), strict=True))
+        return [done[k] for k in range(len(jobs))]
 
     def seeds_of(self, model: Forecaster) -> range:
         """Return the seeds to fit; closed-form models have one."""
@@ -356,6 +387,8 @@ def build_model(table: Mapping[str, Any], where: str) -> Forecaster:
         raise ConfigError(f"setting '{where}.kind': unknown model {kind!r}{near}")
     module, name = KINDS[kind]
     cls = getattr(importlib.import_module(f"hitherto.models.{module}"), name)
+    if isinstance(rest.get("of"), Mapping):  # an ensemble's members are a table too
+        rest["of"] = build_model(rest["of"], f"{where}.of")
     return config.build_settings(cls, rest, where)
 
 
@@ -366,10 +399,9 @@ def _table_of(model: Any) -> dict[str, Any]:
     kinds = {cls: kind for kind, (_, cls) in KINDS.items()}
     cls = type(model)
     if cls.__module__.startswith("hitherto.models") and cls.__name__ in kinds and is_dataclass(model):
-        return {
-            "kind": kinds[cls.__name__],
-            **{k: v for k, v in asdict(model).items() if v is not None and k != "unit"},
-        }
+        values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name != "unit"}
+        inner = {"of": _table_of(values["of"])} if "of" in values else {}
+        return {"kind": kinds[cls.__name__], **{k: v for k, v in values.items() if v is not None}, **inner}
     return {"kind": "custom", "name": str(model.name)}
 
 
