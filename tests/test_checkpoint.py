@@ -79,8 +79,18 @@ def test_a_run_without_checkpoints_ends_in_the_same_bits(reference):
     assert digest(other) != reference[0]
 
 
-@pytest.mark.parametrize("case", range(20))
+@pytest.mark.parametrize("case", range(10))
 def test_kill_at_a_random_point_then_resume(server, reference, tmp_path, case):
+    kill_and_resume(server, reference, tmp_path, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", range(10, 110))
+def test_kill_at_100_random_points(server, reference, tmp_path, case):
+    kill_and_resume(server, reference, tmp_path, case)
+
+
+def kill_and_resume(server, reference, tmp_path, case):
     rng = np.random.default_rng(case)
     kill_at = int(rng.integers(1, int(0.8 * reference[1])))
     for attempt in range(6):  # on a busy machine the trainer may have ended before the signal arrives

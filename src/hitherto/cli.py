@@ -44,6 +44,54 @@ def run(
 
 
 @app.command()
+def ladder(
+    study: Path, out: Out = None, assignments: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up an interrupted run in --out.")] = False,
+    grow: Annotated[bool, typer.Option("--grow", help="Grow one net step by step on train and validation.")] = False,
+    quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Run a study and print its ladder: every model beside the one above it, ridge and random scores; or --grow one."""
+    if grow:
+        from hitherto.study import growing
+
+        _print(growing.command(study, assignments, as_json=as_json))
+        return
+    from hitherto.study import ladder
+
+    _need_out(resume, out)
+    _print(ladder.command(study, out, assignments or [], resume=resume, quiet=quiet, as_json=as_json))
+
+
+@app.command()
+def tune(
+    study: Path, assignments: Set = None,
+    budget: Annotated[str, typer.Option("--budget", help='Wall-clock time, such as "10 min" or "48 h".')] = "10 min",
+    model: Annotated[str | None, typer.Option("--model", help="Name of the model (default: the first).")] = None,
+    folds: Annotated[int, typer.Option("--folds", help="Walk-forward folds inside the stretch before the test.")] = 4,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the search; one that exists is resumed.")] = None,
+    quiet: Quiet = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Search settings of one model on data before the test, under a time budget; resumable, every trial on record."""
+    from hitherto.study import tuning
+
+    mode = "off" if quiet else "auto"
+    _print(tuning.command(study, assignments, model, budget, folds, out, progress=mode, as_json=as_json))
+
+
+@app.command()
+def diagnose(
+    study: Path, assignments: Set = None,
+    model: Annotated[str | None, typer.Option("--model", help="Name of the net (default: the first).")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer steps and batch sizes.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Advise on learning rate and batch size of a net; measure its sharpness. Reads train and validation only."""
+    from hitherto.study import diagnosing
+
+    _print(diagnosing.command(study, assignments, model, quick, as_json=as_json))
+
+
+@app.command()
 def audit(study: Path, assignments: Set = None, as_json: Json = False) -> None:
     """Try to catch a study using the future. Exit code 0 nothing caught, 1 leak, 5 cannot tell."""
     import hitherto
@@ -90,13 +138,17 @@ def _run(
 ) -> None:
     from hitherto.study import Study
 
+    _need_out(resume, out)
+    result = Study.load(study, assignments).run(out, resume=resume, progress="off" if quiet else "auto")
+    _print(result.to_json() if as_json else result.summary())
+    raise typer.Exit(result.audit.exit_code if result.audit is not None else 0)
+
+
+def _need_out(resume: bool, out: Path | None) -> None:
     if resume and out is None:
         from hitherto.errors import ConfigError
 
         raise ConfigError("--resume needs --out, the folder of the interrupted run")
-    result = Study.load(study, assignments).run(out, resume=resume, progress="off" if quiet else "auto")
-    _print(result.to_json() if as_json else result.summary())
-    raise typer.Exit(result.audit.exit_code if result.audit is not None else 0)
 
 
 def _print(text: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hitherto.errors import ConfigError
+from hitherto.models.aligned import Linear
 from hitherto.models.layers import thin
 from hitherto.models.net import Net, Space
 from hitherto.train.search import Choice
@@ -55,9 +56,9 @@ class Attentive(nn.Module):
         super().__init__()
         self.project = nn.Linear(width, hidden)
         self.cells = (nn.LSTM if cell == "lstm" else nn.GRU)(hidden, hidden, layers)
-        self.score = nn.Linear(hidden, max(1, hidden // 2))
-        self.weigh = nn.Linear(max(1, hidden // 2), 1, bias=False)  # a bias here would leave the softmax as it is
-        self.head = nn.Linear(2 * hidden, columns)
+        self.score = Linear(hidden, max(1, hidden // 2))
+        self.weigh = Linear(max(1, hidden // 2), 1, bias=False)  # a bias here would leave the softmax as it is
+        self.head = Linear(2 * hidden, columns)
         self.dropout = dropout
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

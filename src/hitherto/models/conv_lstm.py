@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hitherto.errors import ConfigError
+from hitherto.models.aligned import Linear
 from hitherto.models.layers import thin
 from hitherto.models.net import Net, Space
 from hitherto.train.search import Choice, Range
@@ -55,21 +56,18 @@ class ConvThenLSTM(nn.Module):
     def __init__(self, width: int, columns: int, s: ConvLSTM) -> None:
         super().__init__()
         self.dropout = s.dropout
+        self.reads = {"conv": s.kernel * width, "lstm": s.hidden}  # inputs of each part's units
+        self.reads |= {f"dense.{k}": size for k, size in enumerate((s.hidden, *s.dense))}
         # One matrix per lag: the convolution is then a plain sum of time-major products, without any transpose.
-        self.conv = nn.ModuleList([nn.Linear(width, s.channels, bias=lag == 0) for lag in range(s.kernel)])
+        self.conv = nn.ModuleList([Linear(width, s.channels, bias=lag == 0) for lag in range(s.kernel)])
         self.lstm = nn.LSTM(s.channels, s.hidden)
-        self.dense = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise((s.hidden, *s.dense, columns))])
+        self.dense = nn.ModuleList([Linear(a, b) for a, b in pairwise((s.hidden, *s.dense, columns))])
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         """Draw every weight uniformly within 1/sqrt(inputs) of its layer, the convolution's lags taken together."""
         for name, p in sorted(self.named_parameters()):
-            if name.startswith("conv"):
-                inputs = self.conv[0].in_features * len(self.conv)
-            elif name.startswith("lstm"):
-                inputs = self.lstm.hidden_size
-            else:
-                inputs = self.dense[int(name.split(".")[1])].in_features
+            inputs = next(size for part, size in self.reads.items() if name.startswith(part))
             p.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

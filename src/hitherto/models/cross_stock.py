@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from hitherto.models.aligned import Linear
 from hitherto.models.base import Unit
 from hitherto.models.net import Net, Space
 from hitherto.models.transformer import Block, check_heads, positions
@@ -60,7 +61,7 @@ class Universe(nn.Module):
         self.names = Block(hidden, heads, feedforward, dropout, "names")
         self.norm = nn.LayerNorm(hidden)
         self.query = nn.Linear(hidden, hidden, bias=False)
-        self.head = nn.Linear(hidden, columns)
+        self.head = Linear(hidden, columns)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return (N, C) for the names of one date; with a ``generator`` (training) what the blocks add is thinned."""

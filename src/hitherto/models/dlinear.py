@@ -1,4 +1,8 @@
-"""Linear maps of a window by gradient descent: NLinear and DLinear, the rungs that most forecasting nets lose to."""
+"""Linear maps of a window by gradient descent: NLinear and DLinear, the rungs that most forecasting nets lose to.
+
+Their weights start at 0: a linear map has no symmetry to break, and the weak signal of returns would have to grow out
+of the noise of random ones.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +90,10 @@ class FromLast(nn.Module):
         self.last = Linear(width, columns)
         self.lookback = lookback
 
+    def reset(self, generator: torch.Generator) -> None:
+        """Set every weight to 0 (see the module); nothing is drawn."""
+        set_to_zero(self)
+
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return (B, columns); ``generator`` is not used."""
         past = x[-self.lookback : -1] - x[-1]
@@ -107,12 +115,23 @@ class Decomposed(nn.Module):
         self.register_buffer("average", moving_average(lookback, kernel), persistent=False)
         self.lookback = lookback
 
+    def reset(self, generator: torch.Generator) -> None:
+        """Set every weight to 0 (see the module); nothing is drawn."""
+        set_to_zero(self)
+
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return (B, columns); ``generator`` is not used."""
         x = x[-self.lookback :]
         trend = (self.average @ x.flatten(1)).view_as(x)
         rest = (x - trend)[1:]
         return self.trend(trend.transpose(0, 1).flatten(1)) + self.rest(rest.transpose(0, 1).flatten(1))
+
+
+@torch.no_grad()
+def set_to_zero(net: nn.Module) -> None:
+    """Set every parameter of ``net`` to 0."""
+    for p in net.parameters():
+        p.zero_()
 
 
 def moving_average(rows: int, kernel: int) -> Tensor:

@@ -60,7 +60,10 @@ class MarkovRidge:
         held = moments(longest, valid, seen.shift)
         width = len(seen.x) // self.lookback
         taus = self.taus if held is not None else self.taus[:1]
-        tried = [self._try(tau, latest(seen, tau * width), held and latest(held, tau * width)) for tau in taus]
+        tried = [
+            self._try(tau, latest(seen, tau * width), None if held is None else latest(held, tau * width))
+            for tau in taus
+        ]
         losses = np.stack([line.loss for line in tried])  # (orders, O)
         best = losses.argmin(axis=0)
         tau = np.array(taus)[best]

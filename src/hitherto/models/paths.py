@@ -249,7 +249,7 @@ class PathScore:
 
 def point_by_point(model: nn.Module | Fitted, windows: PathWindows) -> PathForecast:
     """Forecast every target row from its true window: S paths of one step. See multi_sequence for ``model``."""
-    return _slide(model, windows, np.arange(windows.first, windows.last), 1, "point by point")
+    return _slide(model, windows, _starts(windows, 1), 1, "point by point")
 
 
 def full_sequence(model: nn.Module | Fitted, windows: PathWindows) -> PathForecast:
@@ -265,37 +265,34 @@ def multi_sequence(model: nn.Module | Fitted, windows: PathWindows, length: int 
     is fed back whole: ConfigError names those that are missing. DataError when a path leaves the numbers that a window
     can be divided by, or is not finite. Draws nothing and changes no state.
     """
-    if not 1 <= length <= len(windows):
-        raise ConfigError(f"multi-sequence: length must lie between 1 and {len(windows)} target rows, got {length}.")
-    starts = np.arange(windows.first, windows.last - length + 1, length)
-    return _slide(model, windows, starts, length, "multi-sequence")
+    return _slide(model, windows, _starts(windows, length), length, "multi-sequence")
 
 
 def persistence(windows: PathWindows, length: int = 1) -> PathForecast:
     """Hold the last known row flat for ``length`` steps: what every path is measured against. 1: point by point."""
     mode: Mode = "point by point" if length == 1 else "multi-sequence"
-    starts = np.arange(windows.first, windows.last - length + 1, length)
-    past = windows.past(starts)[:, :, windows.picked]
-    return _booked(mode, windows, starts, np.repeat(past[-1][:, None], length, axis=1))
+    starts = _starts(windows, length)
+    last = windows.series[starts - 1][:, windows.picked]
+    return _booked(mode, windows, starts, np.repeat(last[:, None], length, axis=1))
 
 
 def zero(windows: PathWindows) -> PathForecast:
-    """Forecast 0 in normalised units, point by point: back to the first row of the window."""
-    starts = np.arange(windows.first, windows.last)
-    return _booked("point by point", windows, starts, windows.past(starts)[0][:, None, windows.picked])
+    """Forecast 0 in normalised units, point by point: back to the first row of the window (or 0, where "plain")."""
+    starts = _starts(windows, 1)
+    base = windows.series[starts - windows.lookback][:, None, windows.picked]
+    return _booked("point by point", windows, starts, unscaled(np.zeros_like(base), base, windows.scale))
 
 
 def verdict_text(forecast: PathForecast | PathScore, name: str = "the model") -> str:
     """Return one sentence: whether ``name`` beats persistence, by what factor, and direction beside "always up"."""
     s = forecast.score() if isinstance(forecast, PathForecast) else forecast
     what = f"{s.paths:,} forecasts" if s.length == 1 else f"{s.paths:,} path{'s' * (s.paths > 1)} of {s.length:,} steps"
-    if s.ratio < 1 and s.t < -_critical(s.paths - 1):
-        verdict, by = "beats persistence", f" (paired t {s.t:.1f})"
-    elif s.ratio < 1:
-        verdict = "does not beat persistence beyond luck"
+    beaten = s.ratio < 1 and not math.isnan(s.t) and s.t < -_critical(s.paths - 1)
+    verdict = "beats persistence" if beaten else "does not beat persistence"
+    by = ""
+    if s.ratio < 1:
+        verdict += "" if beaten else " beyond luck"
         by = " (too few paths to tell)" if math.isnan(s.t) else f" (paired t {s.t:.1f})"
-    else:
-        verdict, by = "does not beat persistence", ""
     factor = "no number of" if math.isnan(s.ratio) else f"{s.ratio:.3g}"
     return (
         f"{name}, {s.mode}, {s.output}: {verdict}; its MSE {s.mse:.3g} is {factor} times the {s.mse_persistence:.3g} "
@@ -328,6 +325,13 @@ def check_base(base: Floats, windows: PathWindows, place: Any) -> None:
             f"paths: {place(int(i))} '{windows.columns[c]}' is {base[i, c]:g}, and a window is divided by its first "
             'row, which must be above 0. Use scale="difference" or "plain", or leave the column out.'
         )
+
+
+def _starts(windows: PathWindows, length: int) -> NDArray[np.int64]:
+    """First target rows of paths that lie end to end."""
+    if not 1 <= length <= len(windows):
+        raise ConfigError(f"multi-sequence: length must lie between 1 and {len(windows)} target rows, got {length}.")
+    return np.arange(windows.first, windows.last - length + 1, length)
 
 
 def _slide(

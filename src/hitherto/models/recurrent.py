@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from hitherto.models.aligned import Linear
 from hitherto.models.layers import thin
 from hitherto.models.net import Net, Space
 from hitherto.train.search import Choice, Range
@@ -58,7 +59,7 @@ class LastStep(nn.Module):
             [kind(width if k == 0 else hidden, hidden) for k in range(layers)]
         )  # fmt: skip
         self.add_module(cell, stack)
-        self.head = nn.Linear(hidden, columns)
+        self.head = Linear(hidden, columns)
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:

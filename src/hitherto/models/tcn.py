@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hitherto.errors import ConfigError
+from hitherto.models.aligned import Linear
 from hitherto.models.layers import thin
 from hitherto.models.net import Net, Space
 from hitherto.train.search import Choice
@@ -58,7 +59,7 @@ class ConvNet(nn.Module):
         super().__init__()
         sizes = (width, *channels)
         self.blocks = nn.ModuleList(Residual(a, b, dropout) for a, b in itertools.pairwise(sizes))
-        self.head = nn.Linear(channels[-1], columns)
+        self.head = Linear(channels[-1], columns)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return (B, C); with a ``generator`` (training) the convolutions' outputs are thinned."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hitherto.errors import ConfigError
+from hitherto.models.aligned import Linear
 from hitherto.models.layers import thin
 from hitherto.models.net import Net, Space
 from hitherto.train.search import Choice
@@ -75,7 +76,7 @@ class Causal(nn.Module):
         self.project = nn.Linear(width, hidden)
         self.blocks = nn.ModuleList(Block(hidden, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden)
-        self.head = nn.Linear(hidden, columns)
+        self.head = Linear(hidden, columns)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return (B, C); with a ``generator`` (training) what the blocks add is thinned."""

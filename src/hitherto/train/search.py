@@ -18,12 +18,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hitherto.errors import ConfigError, HithertoError, MissingExtraError
 from hitherto.seeds import Stream
+from hitherto.train.trials import Search, Trial, mean
 
-State = Literal["complete", "pruned", "failed", "stopped", "killed", "running"]
 UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 JOURNAL, LOG, LOCK = "journal.log", "trials.jsonl", "search.lock"
 FAILURES = 20  # so many failed trials in a row end a search: the space is wrong, and they cost no time
@@ -74,68 +74,6 @@ class Choice:
 Space = Mapping[str, "Range | Choice"]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One trial. scores: fold -> score, higher is better, as far as it came. error: why it failed.
-
-    state: "complete"; "pruned" (stopped as worse than the best); "failed"; "stopped" (the budget ended) or "killed"
-    (the process ended): the last two are taken up again, under the same number, when the search goes on.
-    """
-
-    number: int
-    settings: Mapping[str, Any]
-    scores: Mapping[int, float]
-    state: State
-    seconds: float
-    error: str | None = None
-
-    @property
-    def score(self) -> float:
-        """Mean over the folds that were scored, NaN when there are none."""
-        return mean(self.scores) if self.scores else math.nan
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search found. trials: in order, the first one is the settings as given. seconds: spent by all of them."""
-
-    trials: tuple[Trial, ...]
-    folds: int
-    seconds: float
-
-    @property
-    def best(self) -> Trial:
-        """The complete trial with the best mean score; the earliest of equals."""
-        return max((t for t in self.trials if t.state == "complete"), key=lambda t: (t.score, -t.number))
-
-    @property
-    def count(self) -> int:
-        """Trials that were scored on at least one fold: what a deflated statistic must be told."""
-        return sum(bool(t.scores) for t in self.trials)
-
-    def to_text(self) -> str:
-        """Return the table of trials and what was found, as plain text."""
-        states = [t.state for t in self.trials]
-        counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-        rows = [["trial", "state", "folds", "score", "seconds", "settings"]]
-        for t in self.trials:
-            shown = "-" if not t.scores else f"{t.score:.5g}"
-            why = f"  ({t.error})" if t.error else ""
-            rows.append([str(t.number), t.state, f"{len(t.scores)}/{self.folds}", shown, f"{t.seconds:.1f}",
-                         spell(t.settings) + why])  # fmt: skip
-        widths = [max(len(r[i]) for r in rows) for i in range(5)]
-        lines = ["  ".join([*(c.rjust(w) for c, w in zip(r, widths, strict=False)), r[5]]) for r in rows]
-        first, best = self.trials[0], self.best
-        ahead = sum(best.scores[k] > first.scores[k] for k in best.scores)
-        found = "no trial was better than the settings as given"
-        if best.number:
-            found = (f"best: trial {best.number}, mean score {best.score:.5g} against {first.score:.5g} as given, ahead in "
-                     f"{ahead} of {self.folds} folds")  # fmt: skip
-        told = f"{len(self.trials)} trials ({counts}) in {self.seconds:.0f} s"
-        warning = f"the best of {self.count} scored trials is flattered by the choice: count them when you judge it"
-        return "\n".join([*lines, "", told, found, *([warning] if best.number else [])])
-
-
 def parse_budget(budget: str | float) -> float:
     """Return the seconds of a budget: a number of seconds, or text such as "90 s", "10 min", "1.5 h".
 
@@ -148,19 +86,9 @@ def parse_budget(budget: str | float) -> float:
     seconds = math.nan if isinstance(number, str | bool) else number * UNITS[unit]
     if not 0 < seconds < math.inf:
         raise ConfigError(
-            f"budget {budget!r} is not a time above 0; give a number of seconds, or text such as '90 s', '10 min', '48 h'"
+            f"budget {budget!r} is not a time above 0; give seconds, or text such as '90 s', '10 min', '48 h'"
         )
     return float(seconds)
-
-
-def mean(scores: Mapping[int, float]) -> float:
-    """Return the mean of scores by fold; its bits do not depend on the order in which the folds were scored."""
-    return math.fsum(scores.values()) / len(scores)
-
-
-def spell(settings: Mapping[str, Any]) -> str:
-    """Return settings as "a=1 b=0.001"."""
-    return " ".join(f"{k}={f'{v:.4g}' if isinstance(v, float) else v}".replace(", ", ",") for k, v in settings.items())
 
 
 def search(
@@ -192,13 +120,13 @@ def search(
     seconds = parse_budget(budget)
     check(start, space, folds, prune, trials)
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"digest": digest, "start": spell(start), "space": repr(dict(space)), "folds": folds, "prune": prune}
+    told = {"digest": digest, "start": repr(dict(start)), "space": repr(dict(space)), "folds": folds, "prune": prune}
     identity = hashlib.sha256(json.dumps({**told, "rng": repr(rng)}).encode()).hexdigest()
     with quiet(), locked(folder):
-        job = _Job(score, dict(start), space, folds, folder, rng, prune, identity, emit, clock)
-        while job.goes_on(seconds, trials):
+        job = _Job(score, dict(start), space, folds, seconds, folder, rng, prune, identity, emit, clock)
+        while job.goes_on(trials):
             job.run_trial()
-        return job.end(seconds)
+        return job.end()
 
 
 def check(start: Mapping[str, Any], space: Space, folds: int, prune: float, trials: int | None) -> None:
@@ -262,10 +190,10 @@ class _Job:
 
     def __init__(
         self, score: Callable[[dict[str, Any], int, Stream], float], start: dict[str, Any], space: Space, folds: int,
-        folder: Path, rng: Stream, prune: float, identity: str, emit: Callable[[dict[str, Any]], None],
+        budget: float, folder: Path, rng: Stream, prune: float, identity: str, emit: Callable[[dict[str, Any]], None],
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
-        self.score, self.start, self.space, self.folds = score, start, space, folds
+        self.score, self.start, self.space, self.folds, self.budget = score, start, space, folds, budget
         self.rng, self.identity, self.emit, self.clock = rng, identity, emit, clock
         self.log = folder / LOG
         self.study = self._open(folder / JOURNAL, prune)
@@ -316,7 +244,10 @@ class _Job:
                 self.done.append(trial)
             if kept.state == TrialState.RUNNING or (number, state) not in known:
                 self._write(trial)
-            self.carried = None if ended else trial
+            if ended:
+                self.carried = None
+            elif self.carried is None or len(trial.scores) >= len(self.carried.scores):
+                self.carried = trial  # killed twice in one trial: the attempt that came further
 
     # -- when to stop ---------------------------------------------------------------------------------------------
 
@@ -324,7 +255,7 @@ class _Job:
         """Seconds since the search began, without the pauses between sessions."""
         return self.clock() - self.began
 
-    def goes_on(self, seconds: float, trials: int | None) -> bool:
+    def goes_on(self, trials: int | None) -> bool:
         """Return whether another trial may start, or raise when there is no point in one."""
         if self.done and self.done[0].state == "failed":
             raise HithertoError(f"search: the settings as given fail: {self.done[0].error}")
@@ -332,16 +263,16 @@ class _Job:
             raise HithertoError(
                 f"search: {FAILURES} trials in a row failed, the last one: {self.done[-1].error}; narrow the space"
             )
-        self.limit = seconds
-        return self.spent() < seconds and (trials is None or len(self.done) < trials)
+        return self.spent() < self.budget and (trials is None or len(self.done) < trials)
 
-    def end(self, seconds: float) -> Search:
+    def end(self) -> Search:
         """Return what was found; HithertoError when not even the settings as given were scored."""
         if not self.done:
             came = len(self.carried.scores) if self.carried else 0
+            pace = f" ({self.carried.seconds / came:.3g} s each)" if self.carried and came else ""
             raise HithertoError(
-                f"search: the budget of {seconds:g} s ended after {came} of {self.folds} folds of the first trial; "
-                "go on in the same folder with a longer one"
+                f"search: the budget of {self.budget:g} s ended after {came} of {self.folds} folds of the first trial"
+                f"{pace}; go on in the same folder with a longer one"
             )
         trials = [*self.done, *([self.carried] if self.carried else [])]
         return Search(tuple(trials), self.folds, sum(t.seconds for t in trials))
@@ -364,7 +295,7 @@ class _Job:
                 state = "pruned"
                 break
             if fold not in old:
-                if self.spent() >= self.limit:
+                if self.spent() >= self.budget:
                     state = "stopped"
                     break
                 began = self.clock()
@@ -388,6 +319,7 @@ class _Job:
 
     def _draw(self, number: int) -> tuple[Any, dict[str, Any]]:
         from optuna.samplers import TPESampler  # pyright: ignore[reportMissingImports]
+        from optuna.trial import TrialState  # pyright: ignore[reportMissingImports]
 
         # Stated although some are defaults: they differ between versions. A lie about trials that run would make the
         # draw depend on what was killed.
@@ -397,7 +329,8 @@ class _Job:
         space = distributions(self.space)
         if number == 0:  # what of the given settings lies in the space teaches the sampler something
             space = {k: v for k, v in space.items() if self.space[k].holds(self.start[k])}
-            self.study.enqueue_trial({k: self._coded(k) for k in space}, skip_if_exists=False)
+            if not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):  # not even a killed attempt's
+                self.study.enqueue_trial({k: self._coded(k) for k in space})
         trial = self.study.ask(space)
         trial.set_user_attr("number", number)
         return trial, self._settings(trial.params, number)

@@ -1,0 +1,194 @@
+"""The ladder: every rung of a study beside the one below it, beside ridge, and beside random scores under its rules."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hitherto import hindsight
+from hitherto.errors import DataError
+from hitherto.evaluate.forecast import summarise
+from hitherto.evaluate.inference import Interval, paired_difference
+from hitherto.exchange.account import Book
+from hitherto.run import plain
+from hitherto.seeds import Stream
+from hitherto.study.core import forecasts_of
+from hitherto.study.evaluate import tested, trade, weigh
+from hitherto.study.result import Result
+
+Floats = NDArray[np.float64]
+DRAWS = 20  # books of random scores
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One model of the ladder; intervals are (estimate, low, high) at 95 %, None where there is nothing to say.
+
+    ic, rank_ic: of the mean forecast over ``seeds``, with intervals; by_seed: (IC, RankIC) of each seed alone.
+    over_ridge, over_below: paired daily RankIC difference from ridge, and from the rung below in the list.
+    net: compound annual return after costs; over_random: annual net return above the mean of random books, paired;
+    capture: share of the way from the worst to the best perfect-foresight book. cpu: seconds per fit; epochs: per fit.
+    """
+
+    model: str
+    seeds: int
+    ic: Interval | None
+    rank_ic: Interval | None
+    icir: float | None
+    rank_icir: float | None
+    by_seed: tuple[tuple[float | None, float | None], ...]
+    over_ridge: Interval | None
+    over_below: Interval | None
+    net: float | None
+    over_random: Interval | None
+    capture: float | None
+    seconds: tuple[float, ...]
+    epochs: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """What the paired interval against ridge says."""
+        if self.over_ridge is None:
+            return "ridge itself" if self.model == "ridge" else "ranks nothing"
+        if self.over_ridge.lo > 0:
+            return "above ridge"
+        return "below ridge" if self.over_ridge.hi < 0 else "indistinguishable from ridge"
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """The ladder of a finished study, in the order in which the study lists its models, baselines last."""
+
+    result: Result
+
+    @cached_property
+    def rungs(self) -> list[Rung]:
+        """Every model's rung."""
+        names = list(self.result.evaluation.summaries)
+        return [self._rung(name, names[k - 1] if k else None) for k, name in enumerate(names)]
+
+    def _rung(self, name: str, below: str | None) -> Rung:
+        r = self.result
+        e = r.evaluation
+        s = e.summaries[name][e.output]
+        fits = [f for f in r.fits if f.model.name == name]
+        alone = forecasts_of(fits, r.prepared.panel.shape, r.prepared.label.names)
+        singles = [summarise(f, r.prepared.label, e.output, rng=Stream(0), draws=1) for f in alone]
+        histories = [getattr(f.fitted, "history", None) for f in fits]
+        book = None if name not in e.of_model else e.books[e.of_model[name]]
+        return Rung(
+            name, len(alone), s.ic.interval, s.rank_ic.interval, s.ic.icir, s.rank_ic.icir,
+            tuple((x.ic.mean, x.rank_ic.mean) for x in singles),
+            None if name == "ridge" else self._gain(name, "ridge"), None if below is None else self._gain(name, below),
+            None if book is None else e.performance[e.of_model[name]].cagr, self._over_random(name, book),
+            None if book is None else self._capture(name, book), tuple(round(f.seconds, 1) for f in fits),
+            tuple(len(h.epochs) for h in histories if h is not None),
+        )  # fmt: skip
+
+    def _gain(self, name: str, rival: str) -> Interval | None:
+        e = self.result.evaluation
+        if rival not in e.summaries:
+            return None
+        a, b = (e.summaries[m][e.output].daily_rank_ic for m in (name, rival))
+        both = np.isfinite(a) & np.isfinite(b)
+        return self._paired(a[both], b[both], "gain", name, rival)
+
+    def _paired(self, a: Floats, b: Floats, *path: str, per_year: float = 1.0) -> Interval | None:
+        rng = Stream(self.result.study.settings.seed, "ladder", *path)
+        try:
+            return paired_difference(a, b, rng.numpy(), periods_per_year=per_year)
+        except DataError:  # a forecast of nothing, or too short a test
+            return None
+
+    @cached_property
+    def random(self) -> Floats:
+        """(DRAWS, bars) net returns of books of random scores through the study's own rule, costs and fills."""
+        r = self.result
+        p, study = r.prepared, r.study
+        span = tested(r.evaluation.forecasts[study.models[0].name])
+        rng = Stream(study.settings.seed, "ladder", "random").numpy()
+        known = np.isfinite(r.scores)
+        out = []
+        for _ in range(DRAWS):
+            drawn = np.where(known, rng.standard_normal(known.shape), np.nan)
+            weights = weigh(study.settings.portfolio[0], drawn, p.admitted)
+            out.append(trade(study, p.panel, weights, "random", span).returns)
+        return np.stack(out)
+
+    def _over_random(self, name: str, book: Book | None) -> Interval | None:
+        if book is None:
+            return None
+        per = self.result.study.settings.periods_per_year
+        return self._paired(book.returns, self.random.mean(axis=0), "random", name, per_year=per)
+
+    def _capture(self, name: str, book: Book) -> float | None:
+        r = self.result
+        rule = r.study.settings.portfolio[0]
+        decided = np.flatnonzero(r.evaluation.weights[r.evaluation.of_model[name]].decided)
+        rows = decided[(decided >= book.start) & (decided < book.start + len(book.equity) - 1)]
+        if rule.rule != "topk_dropout" or len(rows) < 3:
+            return None
+        panel = r.prepared.panel
+        best, worst = hindsight.best_topk(panel, rule.k, rows), hindsight.worst_topk(panel, rule.k, rows)
+        return hindsight.capture(hindsight.rebalance_returns(book, rows), best, worst)
+
+    def to_text(self) -> str:
+        """Return the table as Markdown, which a terminal shows as well as a page."""
+        per = self.result.study.settings.periods_per_year
+        mean = Interval(float(np.mean([_yearly(x, per) for x in self.random])), 0, 0).estimate
+        head = ("rung", "IC (95 %)", "ICIR", "RankIC (95 %)", "RankIC by seed", "over ridge", "over the one above",
+                "net a year", "over random (95 %)", "capture", "fit s", "epochs", "verdict")  # fmt: skip
+        rows = [head, tuple("---" for _ in head), *(_cells(x) for x in self.rungs)]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        label = self.result.prepared.label.names[self.result.evaluation.output]
+        note = (
+            f"IC and RankIC of {label}, mean over seeds of the forecasts; paired daily RankIC differences. "
+            f"{DRAWS} books of random scores through the same rule and costs return {100 * mean:.1f} % a year net."
+        )
+        return "\n".join([*lines, "", note])
+
+    def to_json(self) -> str:
+        """Return every rung as JSON."""
+        body = [{**asdict(x), "verdict": x.words} for x in self.rungs]
+        return json.dumps(plain({"rungs": body, "random": self.random.mean(axis=1)}), ensure_ascii=False)
+
+
+def _yearly(returns: Floats, per_year: float) -> float:
+    return float(np.prod(1 + returns) ** (per_year / len(returns)) - 1)
+
+
+def _cells(x: Rung) -> tuple[str, ...]:
+    by_seed = " ".join(_short(v[1]) for v in x.by_seed) if x.seeds > 1 else ""
+    return (
+        x.model, _interval(x.ic), "" if x.icir is None else f"{x.icir:.2f}", _interval(x.rank_ic), by_seed,
+        _interval(x.over_ridge), _interval(x.over_below), "" if x.net is None else f"{100 * x.net:.1f} %",
+        _percent(x.over_random), "" if x.capture is None else f"{x.capture:.3f}",
+        "" if not x.seconds else f"{np.mean(x.seconds):.0f}", " ".join(map(str, x.epochs)), x.words,
+    )  # fmt: skip
+
+
+def _interval(i: Interval | None) -> str:
+    return "" if i is None else f"{_short(i.estimate)} ({_short(i.lo)}, {_short(i.hi)})"
+
+
+def _percent(i: Interval | None) -> str:
+    return "" if i is None else f"{100 * i.estimate:.1f} % ({100 * i.lo:.1f}, {100 * i.hi:.1f})"
+
+
+def _short(v: float | None) -> str:
+    return "" if v is None else f"{v:.4f}".replace("0.", ".", 1)
+
+
+def command(study: Path, out: Path | None, assignments: list[str], *, resume: bool, quiet: bool, as_json: bool) -> str:
+    """Run a study file (or take up its run in ``out``) and return its ladder as text; it is kept in the run folder."""
+    from hitherto.study.core import Study
+
+    result = Study.load(study, assignments).run(out, resume=resume, progress="off" if quiet else "auto")
+    ladder = Ladder(result)
+    (result.run.folder / "ladder.md").write_text(ladder.to_text() + "\n", encoding="utf-8")
+    return ladder.to_json() if as_json else f"{ladder.to_text()}\nreport: {result.run.folder / 'report.html'}"
