@@ -48,7 +48,8 @@ def test_every_hitherto_line_runs(folder, monkeypatch, capsys):
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("hitherto ")]
     assert len(lines) >= 5
     for line in lines:
-        quick = " --quiet --set models.0.epochs=1" if line.startswith("hitherto run") else ""
+        fits = line.startswith(("hitherto run", "hitherto ladder", "hitherto tune"))
+        quick = " --quiet --set models.0.epochs=1" if fits else ""
         code, out = run_line(line + quick, monkeypatch, capsys)
         assert code in (0, None), f"{line}: {out.err}"
     inline = [c for c in re.findall(r"`(hitherto run [^`]+)`", README) if "study.toml" in c]

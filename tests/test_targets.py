@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from hitherto.errors import ConfigError, DataError
-from hitherto.models.targets import date_standardise
+from hitherto.models.targets import check_neighbours, date_standardise
 
 BLOCKS = np.array([0, 4, 5, 12, 12, 15])
 
@@ -107,4 +107,15 @@ def test_messages():
     assert str(d.value) == (
         "date_standardise: y has shape (15, 2), the blocks must rise from 0 to its number of rows; "
         "pass Batch.y and Batch.blocks of one batch"
+    )
+
+
+def test_a_target_within_dates_needs_neighbours():
+    check_neighbours("cs_rank", np.array([0, 1, 3, 4]), "net")
+    check_neighbours("raw", np.array([0, 1, 2]), "net")
+    check_neighbours("cs_rank", np.array([0]), "net")
+    with pytest.raises(DataError) as error:
+        check_neighbours("cs_zscore", np.array([0, 1, 2]), "net")
+    assert str(error.value) == (
+        "net: target 'cs_zscore' compares the names of a date, but every date here has one name; use target = 'raw'"
     )

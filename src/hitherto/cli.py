@@ -92,6 +92,25 @@ def diagnose(
 
 
 @app.command()
+def speed(
+    study: Annotated[Path | None, typer.Option("--study", help="Also project the time of this study's nets.")] = None,
+    assignments: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write (default: in the cache).")] = None,
+    compare: Annotated[tuple[Path, Path] | None, typer.Option("--compare", help="Two saved results.")] = None,
+    threads: Annotated[str, typer.Option("--threads", help="Worker threads, or auto.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, mps or auto.")] = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer sizes and steps.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Measure the real training loop on this machine: samples a second by size, and where the time goes."""
+    from hitherto.study import speeding
+
+    text = speeding.command(study, assignments, out, compared=compare, threads=threads, device=device, quick=quick,
+                            as_json=as_json, tell=lambda line: sys.stderr.write(line + "\n"))  # fmt: skip
+    _print(text)
+
+
+@app.command()
 def audit(study: Path, assignments: Set = None, as_json: Json = False) -> None:
     """Try to catch a study using the future. Exit code 0 nothing caught, 1 leak, 5 cannot tell."""
     import hitherto

@@ -6,7 +6,7 @@ Sums are taken in float64, in time order, around the means of the first batch, s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from hitherto.errors import ConfigError, DataError
 from hitherto.models.base import Context, Unit
-from hitherto.models.targets import Target, check_target, date_standardise
+from hitherto.models.targets import Target, check_neighbours, check_target, date_standardise
 from hitherto.seeds import Stream
+from hitherto.train.search import Choice, Range
 from hitherto.windows import Batch, Windows
 
 Floats = NDArray[np.float64]
@@ -44,6 +45,9 @@ class Ridge:
     lookback: int = 1
     alpha: float | None = None
     target: Target = "raw"
+    space: ClassVar[Mapping[str, Range | Choice]] = {
+        "lookback": Range(1, 20, whole=True), "target": Choice(("raw", "cs_zscore", "cs_rank")),
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.lookback < 1:
@@ -54,24 +58,28 @@ class Ridge:
 
     def fit(self, train: Windows, valid: Windows, *, rng: Stream, context: Context) -> LinearFit:
         """Return the fitted line; no randomness is used."""
+        check_neighbours(self.target, train.offsets, self.name)
         seen = moments(self, train)
         if seen is None:
             raise DataError(no_samples(self.name))
         held = moments(self, valid, seen.shift) if self.alpha is None else None
+        line = self.line(seen, held)
+        coef = line.coef.T
+        fitted = LinearFit(self.name, self.lookback, coef, seen.y - coef @ (seen.x + seen.shift), line.alpha)
+        valid_loss = line.loss.tolist() if held is not None else None
+        context.emit({"model": self.name, "alpha": fitted.alpha.tolist(), "valid_loss": valid_loss, "samples": seen.n})
+        return fitted
+
+    def line(self, seen: Moments, held: Moments | None) -> Line:
+        """Return, for each output, the line through ``seen`` whose penalty has the smallest error on ``held``."""
         ratios = RATIOS if held is not None else (FALLBACK,)
         noise = 1e-18 * seen.n * float(np.mean((seen.x + seen.shift) ** 2))  # what rounding leaves of constant inputs
         scale = max(float(np.trace(seen.xx)) / len(seen.xx), noise) or 1.0
-        alphas = [self.alpha] if self.alpha is not None else [r * scale for r in ratios]
+        alphas = np.array([self.alpha] if self.alpha is not None else [r * scale for r in ratios])
         coefs = np.stack([self._solve(seen, a) for a in alphas])  # (A, P, O)
-        none = np.zeros(len(seen.y))
-        loss = np.stack([none if held is None else held.loss(w, seen) for w in coefs])
+        loss = np.stack([np.zeros(len(seen.y)) if held is None else held.loss(w, seen) for w in coefs])
         best = loss.argmin(axis=0)
-        coef = np.take_along_axis(coefs, best[None, None, :], axis=0)[0].T
-        intercept = seen.y - coef @ (seen.x + seen.shift)
-        fitted = LinearFit(self.name, self.lookback, coef, intercept, np.array(alphas)[best])
-        valid_loss = [float(v) for v in loss.min(axis=0)] if held is not None else None
-        context.emit({"model": self.name, "alpha": fitted.alpha.tolist(), "valid_loss": valid_loss, "samples": seen.n})
-        return fitted
+        return Line(np.take_along_axis(coefs, best[None, None], axis=0)[0], alphas[best], loss.min(axis=0))
 
     def _solve(self, seen: Moments, alpha: float) -> Floats:
         from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -89,6 +97,15 @@ class Ridge:
             f"{self.name}: alpha = {alpha:g} leaves a singular system of {len(own)} inputs (some are constant "
             "or repeat others); use a larger alpha"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """The best line of each output: coef (P, O), alpha (O,), and its loss (O,) on validation samples (0 without)."""
+
+    coef: Floats
+    alpha: Floats
+    loss: Floats
 
 
 @dataclass(frozen=True, eq=False)

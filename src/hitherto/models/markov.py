@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hitherto.errors import ConfigError, DataError
 from hitherto.models.base import Context, Unit
-from hitherto.models.linear import FALLBACK, RATIOS, LinearFit, Moments, Ridge, moments, no_samples
+from hitherto.models.linear import LinearFit, Moments, Ridge, moments, no_samples
 from hitherto.models.targets import Target
 from hitherto.seeds import Stream
 from hitherto.windows import Windows
@@ -61,8 +61,8 @@ class MarkovRidge:
         width = len(seen.x) // self.lookback
         taus = self.taus if held is not None else self.taus[:1]
         tried = [
-            self._try(tau, latest(seen, tau * width), None if held is None else latest(held, tau * width))
-            for tau in taus
+            self._ridge(t).line(latest(seen, t * width), None if held is None else latest(held, t * width))
+            for t in taus
         ]
         losses = np.stack([line.loss for line in tried])  # (orders, O)
         best = losses.argmin(axis=0)
@@ -79,28 +79,8 @@ class MarkovRidge:
         })  # fmt: skip
         return MarkovFit(tau, LinearFit(self.name, int(tau.max()), coef, intercept, alpha))
 
-    def _try(self, tau: int, seen: Moments, held: Moments | None) -> _Line:
-        """Return the best line of order ``tau`` for each output."""
-        ratios = RATIOS if held is not None else (FALLBACK,)
-        noise = 1e-18 * seen.n * float(np.mean((seen.x + seen.shift) ** 2))  # what rounding leaves of constant inputs
-        scale = max(float(np.trace(seen.xx)) / len(seen.xx), noise) or 1.0
-        alphas = np.array([self.alpha] if self.alpha is not None else [r * scale for r in ratios])
-        coefs = np.stack([self._ridge(tau)._solve(seen, a) for a in alphas])  # (A, P, O)
-        loss = np.stack([np.zeros(len(seen.y)) if held is None else held.loss(w, seen) for w in coefs])
-        best = loss.argmin(axis=0)
-        return _Line(np.take_along_axis(coefs, best[None, None], axis=0)[0], alphas[best], loss.min(axis=0))
-
     def _ridge(self, tau: int) -> Ridge:
         return Ridge(name=self.name, lookback=tau, alpha=self.alpha, target=self.target)
-
-
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """One order's fit: coef (P, O), alpha (O,), squared error on the validation windows loss (O,)."""
-
-    coef: Floats
-    alpha: Floats
-    loss: Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from torch import nn
 from hitherto.errors import ConfigError
 from hitherto.models.base import Context, Unit
 from hitherto.models.layers import draw
-from hitherto.models.targets import Target, check_target, date_standardise
+from hitherto.models.targets import Target, check_neighbours, check_target, date_standardise
 from hitherto.seeds import Stream
 from hitherto.train import loop, losses, optimiser, schedule
 from hitherto.train.pieces import predict
@@ -112,6 +112,7 @@ class Net:
     ) -> FittedNet:
         """Train on ``train``, stop by ``valid`` (see train.loop.fit for errors and rules); ``every``: checkpoints."""
         train, valid = self.samples(train), self.samples(valid)
+        check_neighbours(self.target, train.offsets, self.name)
         net = self.make(train.width, losses.make(self, train.outputs).columns, rng)
         target = Standardised(self.target)
         history = loop.fit(net, train, valid, self, rng=rng, context=context, target=target, every=every)

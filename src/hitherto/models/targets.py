@@ -22,6 +22,17 @@ def check_target(kind: str, who: str) -> None:
         raise ConfigError(f"{who}: target must be one of {', '.join(get_args(Target))}, got {kind!r}")
 
 
+def check_neighbours(kind: str, offsets: NDArray[np.integer], who: str) -> None:
+    """Raise a DataError when a target within dates is asked for, but every date (``offsets``, (D + 1,)) has one name.
+
+    Every target would be 0, and a net would learn that without a word.
+    """
+    if kind != "raw" and len(offsets) > 1 and np.diff(offsets).max() < 2:
+        raise DataError(
+            f"{who}: target '{kind}' compares the names of a date, but every date here has one name; use target = 'raw'"
+        )
+
+
 def date_standardise(y: NDArray[Y], blocks: NDArray[np.integer], kind: Target) -> NDArray[Y]:
     """Return the targets ``y`` transformed within each date block, per output.
 

@@ -6,8 +6,9 @@ Only the rows that the trees read are laid out, S x (lookback x F) float32; the 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from hitherto.errors import ConfigError, DataError
 from hitherto.models.base import Context, Unit
 from hitherto.models.linear import check_width, no_samples
-from hitherto.models.targets import Target, check_target, date_standardise
+from hitherto.models.targets import Target, check_neighbours, check_target, date_standardise
 from hitherto.seeds import Stream
+from hitherto.train.search import Range
 from hitherto.windows import Windows
 
 BATCH = 8192
@@ -49,6 +51,15 @@ class LightGBM:
     feature_share: float = 0.8
     row_share: float = 0.8
     target: Target = "raw"
+    space: ClassVar[Mapping[str, Range]] = {
+        "leaves": Range(7, 127, log=True, whole=True),
+        "learning_rate": Range(0.01, 0.2, log=True),
+        "min_data": Range(20, 2000, log=True, whole=True),
+        "l2": Range(1e-3, 100, log=True),
+        "feature_share": Range(0.3, 1),
+        "row_share": Range(0.5, 1),
+        "lookback": Range(1, 20, whole=True),
+    }
 
     def __post_init__(self) -> None:
         check_target(self.target, self.name)
@@ -66,6 +77,7 @@ class LightGBM:
         """Return the fitted boosters; ``valid`` serves early stopping only."""
         import lightgbm as lgb
 
+        check_neighbours(self.target, train.offsets, self.name)
         x, y = self._samples(train)
         if not len(x):
             raise DataError(no_samples(self.name))

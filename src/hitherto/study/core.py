@@ -232,7 +232,7 @@ class Study:
         label = forward_return(panel, tuple(s.label.horizons), s.label.entry)
         ok = admitted(panel)
         reach = max(m.lookback for m in self.models) + max(b for b in features.lookbacks if b < len(panel.times)) - 1
-        folds = list(self._splitter(panel).split(label, ok, reach, start=first_row(features, ok)))
+        folds = list(self.splitter(panel).split(label, ok, reach, start=first_row(features, ok)))
         for f in folds:
             if not f.train.any() or not f.test.any():
                 what = "train" if not f.train.any() else "test"
@@ -254,7 +254,8 @@ class Study:
                 f"set periods_per_year = {seen:.0f} or so"
             )
 
-    def _splitter(self, panel: Panel) -> WalkForward | Dates:
+    def splitter(self, panel: Panel) -> WalkForward | Dates:
+        """Return the split of the settings on the rows of ``panel``."""
         s = self.settings.split
         if s.kind == "dates":
             return Dates(*(self._rows(panel, n, getattr(s, n)) for n in ("train", "valid", "test")))

@@ -222,7 +222,7 @@ def stretch(study: Study, panel: Panel) -> tuple[int, int]:
     T = len(panel.times)
     none = np.full((T, 1, 1), -1, np.int32)
     clock = Label(np.full((T, 1, 1), np.nan), none, none, ("clock",), (1,))
-    fold = next(iter(study._splitter(panel).split(clock, np.ones((T, 1), bool), 1, start=_warm(study, panel))))
+    fold = next(iter(study.splitter(panel).split(clock, np.ones((T, 1), bool), 1, start=_warm(study, panel))))
     return int(fold.rows.argmax()), int(fold.test.any(axis=1).argmax())
 
 

@@ -101,7 +101,7 @@ def search(
     score(settings, fold, rng): the score of settings on a fold in 0..folds-1, higher is better; called one fold at a
     time. Its ``rng`` depends on the fold alone: equal settings get equal scores, and trials are paired. start: the
     settings as given, tried first (also where they lie outside ``space``), so that a search never ends below them.
-    budget: seconds or text, see ``parse_budget``, of the whole search, earlier sessions included; no fold starts after
+    budget: seconds or text, see ``parse_budget``, of the whole search, earlier runs included; no fold starts after
     it. trials: at most this many, None: as many as fit. digest: of whatever else the scores depend on.
     folder: holds Optuna's journal, and trials.jsonl with a line per start and end of a trial, on the disk before the
     next one starts (number, state, settings, scores, seconds, error, digest). A folder that holds this search goes on
@@ -252,7 +252,7 @@ class _Job:
     # -- when to stop ---------------------------------------------------------------------------------------------
 
     def spent(self) -> float:
-        """Seconds since the search began, without the pauses between sessions."""
+        """Seconds since the search began, without the pauses between runs."""
         return self.clock() - self.began
 
     def goes_on(self, trials: int | None) -> bool:
