@@ -103,6 +103,24 @@ def test_adam_and_clipping_equal_torch():
     assert all(torch.allclose(p, q, rtol=1e-5, atol=1e-6) for p, q in zip(ours, theirs, strict=True))
 
 
+def test_sgd_equals_torch():
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.randn(4, 3, generator=generator), torch.randn(5, generator=generator)]
+    theirs = [torch.nn.Parameter(p.clone()) for p in ours]
+    a, b = SGD(ours, 0.01), torch.optim.SGD(theirs, lr=0.1, momentum=0.9)
+    for _ in range(20):
+        gradients = [torch.randn(p.shape, generator=generator) for p in ours]
+        for p, g in zip(theirs, gradients, strict=True):
+            p.grad = g.clone()
+        with torch.no_grad():  # torch couples its decay with the gradient; ours is decoupled
+            for p in theirs:
+                p.mul_(1 - 0.1 * 0.01)
+        a.step(gradients, 0.1)
+        b.step()
+    assert all(torch.allclose(p, q, rtol=1e-5, atol=1e-6) for p, q in zip(ours, theirs, strict=True))
+    assert set(a.tensors()) == {"velocity/0", "velocity/1"}
+
+
 @given(st.integers(1, 5000), st.one_of(st.none(), st.integers(16, 128)))
 def test_the_cut_covers_every_sample_once(size, rows):
     pieces = cut(size, rows)

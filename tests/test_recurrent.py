@@ -12,7 +12,6 @@ from hitherto.models.recurrent import LSTM, LastStep
 from hitherto.models.targets import date_standardise
 from hitherto.seeds import Stream
 
-
 DEEP = LSTM(hidden=16, layers=2)
 
 
