@@ -383,3 +383,37 @@ def test_threads_and_device_are_chosen(monkeypatch):
     state = torch.get_rng_state()
     assert compute.measure_lstm_step(1, hidden=8, lookback=4, width=3, batch=16) > 0
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_precision_is_float32_unless_a_probe_passes():
+    assert compute.choose_precision("float32", "cpu") == "float32"
+    with pytest.raises(ConfigError) as error:
+        compute.choose_precision("half", "cpu")
+    assert str(error.value) == "precision 'half' is not known; use one of float32, tf32, bf16."
+    with pytest.raises(ConfigError) as error:
+        compute.choose_precision("tf32", "cpu")
+    assert str(error.value) == (
+        "precision 'tf32' on cpu: the probe failed (it needs a CUDA device of compute capability 8 or later). Use "
+        "'float32'."
+    )
+    assert compute.record(precision="bf16")["precision"] == "bf16"
+
+
+def test_a_precision_whose_gradients_are_off_is_refused(monkeypatch):
+    exact = torch.ones(4)
+    monkeypatch.setattr(compute, "_probe_gradient", lambda p, device: exact if p == "float32" else 1.04 * exact)
+    assert compute.choose_precision("bf16", "cpu") == "bf16"
+    monkeypatch.setattr(compute, "_probe_gradient", lambda p, device: exact if p == "float32" else 1.1 * exact)
+    with pytest.raises(ConfigError, match=r"the probe failed \(its gradients are 10\.0 % off\)\. Use 'float32'\."):
+        compute.choose_precision("bf16", "cpu")
+
+
+def test_bf16_keeps_weights_in_float32():
+    train, valid = made_windows()
+    rough = Last(train)
+    fit(rough, train, valid, precision="bf16")  # a plain product works everywhere
+    exact = Last(train)
+    fit(exact, train, valid)
+    assert rough.weight.dtype == torch.float32
+    assert not torch.equal(rough.weight, exact.weight)
+    assert torch.allclose(rough.weight, exact.weight, atol=0.02)

@@ -126,6 +126,17 @@ class ExchangeSettings(_Section):
     capital: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1_000_000.0
 
 
+class ComputeSettings(_Section):
+    """Where nets are trained. device: "cpu", "cuda", "cuda:1", "mps", or "auto" (the first of cuda, mps, cpu present).
+
+    threads: "auto" or a number; they change no bit. precision: "tf32" and "bf16" are refused unless a probe passes.
+    """
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "cpu"
+    threads: Positive | Literal["auto"] = "auto"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+
+
 class AuditSettings(_Section):
     """How hard to look for leaks: "quick" refits a reduced study, "full" the whole one, "off" says so in the report."""
 
@@ -153,6 +164,7 @@ class StudySettings(_Section):
     models: Annotated[list[dict[str, Any]], Field(min_length=1)]
     portfolio: Annotated[list[PortfolioSettings], Field(min_length=1)] = [PortfolioSettings()]
     exchange: ExchangeSettings = ExchangeSettings()
+    compute: ComputeSettings = ComputeSettings()
     audit: AuditSettings = AuditSettings()
     report: ReportSettings = ReportSettings()
 

@@ -63,7 +63,7 @@ def kernels() -> dict[str, str]:
     """Return the backend of each kernel."""
     numba = f"numba {importlib.metadata.version('numba')}"
     return {
-        "exchange.step": numba, "window gather": "numpy", "features": numba, "IC": numba,
+        "exchange.step": numba, "window gather": numba, "features": numba, "IC": numba,
         "LSTM": f"torch {importlib.metadata.version('torch')}",
     }  # fmt: skip
 

@@ -35,13 +35,14 @@ class Forecast:
 class Context:
     """What a fit may use beside data: a folder for checkpoints, device and threads, a place to report, a limit.
 
-    emit: called with event dicts (epoch, loss, ...). max_epochs: overrides the model's own when smaller (the audit's
-    reduced studies use it). resume: continue from the checkpoint in ``folder`` when there is one.
+    precision: "float32", or what compute.choose_precision has probed. emit: called with event dicts (epoch, loss, ...).
+    max_epochs: overrides the model's own when smaller (the audit's reduced studies use it). resume: continue from the checkpoint in ``folder`` when there is one.
     """
 
     folder: Path | None = None
     device: str = "cpu"
     threads: int = 1
+    precision: str = "float32"
     emit: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
     max_epochs: int | None = None
     resume: bool = False

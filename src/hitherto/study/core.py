@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto import config
+from hitherto import compute, config
 from hitherto.config import StudySettings
 from hitherto.errors import ConfigError, DataError, HithertoError
 from hitherto.features import library, normalise
@@ -162,6 +162,14 @@ class Study:
                 "use raw prices with a factor, or accept scale-free features only by market.allow_restated = true"
             )
         return _between(panel, m.start, m.end)
+
+    @cached_property
+    def place(self) -> dict[str, Any]:
+        """Device, threads and precision of the nets' training, as [compute] asks; ConfigError when refused."""
+        c = self.settings.compute
+        device = compute.choose_device(c.device) if c.device != "cpu" else c.device
+        precision = compute.choose_precision(c.precision, device)
+        return {"device": device, "threads": compute.choose_threads(c.threads), "precision": precision}
 
     def _path(self, text: str) -> str:
         return text if text.startswith("sample:") else str(self.base / text)
@@ -313,7 +321,7 @@ class Study:
             c = given(job)
             return self.fit(p, *job, dataclasses.replace(c, threads=1, emit=lambda event: (check(), c.emit(event))[1]))
 
-        threads = given(jobs[0]).threads
+        threads = given(jobs[0]).threads if given(jobs[0]).device == "cpu" else 1
         nets = [k for k, job in enumerate(jobs) if isinstance(job[1], Net | Ensemble)]
         spread = nets[: len(nets) - len(nets) % threads]  # those that would leave a thread idle run on all of them
         done = {k: self.fit(p, *job, given(job)) for k, job in enumerate(jobs) if k not in spread}

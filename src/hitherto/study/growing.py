@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto import compute, config
+from hitherto import config
 from hitherto.errors import ConfigError, DataError
 from hitherto.evaluate.forecast import daily_rank_ic
 from hitherto.evaluate.inference import Interval, mean_interval, paired_difference
@@ -164,7 +164,7 @@ class _Trial:
         for fold in p.folds:
             train = self.study.windows(p, model, fold)
             rng = Stream(self.study.settings.seed, "grow", fold.index, json.dumps(table, sort_keys=True))
-            context = Context(threads=compute.choose_threads())
+            context = Context(**self.study.place)
             fitted = model.fit(train, train.with_(mask=fold.valid), rng=rng, context=context)
             held = train.with_(mask=fold.test, labelled=False)
             forecast = np.full(p.admitted.shape, np.nan)

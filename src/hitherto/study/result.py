@@ -98,13 +98,14 @@ class Result:
 def run_study(study: Study, folder: Path, *, resume: bool, progress: str) -> Result:
     """Run a study into ``folder``. Nothing is written before the study and its data have proved sound."""
     clock = {"began": time.time()}
+    _ = study.place  # a device that is not there is refused before the bars are read
     prepared = study.prepare()
     run = Run.start(folder, study.toml(), resume=resume)
     with Progress(mode=progress, log_path=folder / "events.jsonl") as seen:  # type: ignore[arg-type]
         seen.emit({"event": "prepared", "bars": len(prepared.panel.times), "symbols": len(prepared.panel.symbols),
                    "features": len(prepared.features.names), "folds": len(prepared.folds)})  # fmt: skip
         clock["prepared"] = time.time()
-        fits = study.fit_all(prepared, contexts(run, seen, resume))
+        fits = study.fit_all(prepared, contexts(study, run, seen, resume))
         clock["fitted"] = time.time()
         raw = forecasts_of(fits, prepared.panel.shape, prepared.label.names)
         evaluation = evaluate(study, prepared, raw)
@@ -120,14 +121,15 @@ def run_study(study: Study, folder: Path, *, resume: bool, progress: str) -> Res
     return result
 
 
-def contexts(run: Run, seen: Progress, resume: bool) -> Any:
-    """Return job name -> Context: a checkpoint folder of its own, all threads, events named after the job."""
+def contexts(study: Study, run: Run, seen: Progress, resume: bool) -> Any:
+    """Return job name -> Context: a checkpoint folder of its own, the study's device and threads, events by job."""
+    place = study.place
 
     def make(job: str) -> Context:
         def emit(event: dict[str, Any]) -> None:
             seen.emit({"job": job, **event})
 
-        return Context(run.folder / "checkpoints" / job, threads=compute.choose_threads(), emit=emit, resume=resume)
+        return Context(run.folder / "checkpoints" / job, emit=emit, resume=resume, **place)
 
     return make
 
@@ -163,7 +165,7 @@ def describe(study: Study, p: Prepared, fits: list[Fit], clock: dict[str, float]
     spent = {b[0]: round(b[1] - a[1], 2) for a, b in pairwise(steps)}
     return {
         "study_digest": study.digest(), "data_digest": p.panel.digest(), "seed": study.settings.seed,
-        "seeds_per_model": study.settings.seeds, "machine": compute.record(threads=compute.choose_threads()),
+        "seeds_per_model": study.settings.seeds, "machine": compute.record(**study.place),
         "seconds": spent,
         "fit_seconds": {f"fold{f.fold}/{f.model.name}/seed{f.seed}": round(f.seconds, 2) for f in fits},
         "samples": {f"fold{k.index}": [int(k.train.sum()), int(k.valid.sum()), int(k.test.sum())] for k in p.folds},

@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto import compute
 from hitherto.config import nearest
 from hitherto.errors import ConfigError, DataError
 from hitherto.evaluate.forecast import daily_rank_ic
@@ -126,7 +125,7 @@ def tune(
                 if event.get("event") != "stop":  # one line per trial is enough
                     seen.emit({"fold": fold, **event})
 
-            context = Context(threads=compute.choose_threads(), emit=tell)
+            context = Context(emit=tell, **study.place)
             return score_fold(study, prepared, prepared.folds[fold], candidate, score, rng, context)
 
         found = search(

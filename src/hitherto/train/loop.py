@@ -12,6 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hitherto.compute import Workers
+from hitherto.compute import Precision, Workers
 from hitherto.errors import ConfigError, DataError, HithertoError
 from hitherto.seeds import Stream
 from hitherto.train import checkpoint, losses, optimiser, schedule
@@ -45,6 +46,8 @@ class _Context(Protocol):
     def device(self) -> str: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def emit(self) -> Callable[[dict[str, Any]], None]: ...
     @property
@@ -118,8 +121,9 @@ def fit(
     DataError: no train samples, or inputs that are not finite.
     """
     _check(settings, train, context)
-    with torch.enable_grad(), Workers(context.threads if context.device == "cpu" else 1) as workers:
-        job = _Job(net, train, valid, settings, rng, context, target, every or Every(), workers)
+    count = context.threads if context.device == "cpu" else 1
+    with torch.enable_grad(), Workers(count) as workers, Precision(context.precision, context.device) as inside:
+        job = _Job(net, train, valid, settings, rng, context, target, every or Every(), workers, inside)
         job.start()
         while not job.state.stopped:
             try:
@@ -152,8 +156,9 @@ class _Job:
 
     def __init__(
         self, net: nn.Module, train: Windows, valid: Windows, settings: TrainSettings, rng: Stream, context: _Context,
-        target: Target, every: Every, workers: Workers,
+        target: Target, every: Every, workers: Workers, inside: Callable[[], AbstractContextManager[Any]],
     ) -> None:  # fmt: skip
+        self.inside = inside
         self.net, self.train, self.valid, self.settings = net.to(context.device), train, valid, settings
         self.rng, self.context, self.target, self.every, self.workers = rng, context, target, every, workers
         self.parameters = [p for p in net.parameters() if p.requires_grad]
@@ -206,7 +211,9 @@ class _Job:
             k, piece = job
             noise = self.rng.torch("noise", self.state.epoch, i, k)
             with torch.enable_grad():
-                out = self.cutter.run(self.net, x, piece, noise)
+                with self.inside():
+                    out = self.cutter.run(self.net, x, piece, noise)
+                out = out.float() if out.dtype == torch.bfloat16 else out
                 loss = self.loss(out, y[piece.first : piece.last], piece.blocks)
                 return loss.item(), torch.autograd.grad(loss / size, self.parameters, allow_unused=True)
 
@@ -400,6 +407,8 @@ class _Job:
         """A digest of what decides the result: settings, seed, samples, labels, a batch of inputs; not the threads."""
         target = self.target if dataclasses.is_dataclass(self.target) else getattr(self.target, "__qualname__", "")
         h = hashlib.sha256(repr((self.settings, self.rng.seed, self.rng.path, target)).encode())
+        if self.context.precision != "float32":
+            h.update(self.context.precision.encode())
         h.update(repr([(k, tuple(v.shape)) for k, v in self.net.state_dict().items()]).encode())
         for windows in (self.train, self.valid):
             h.update(windows.index.tobytes())

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hitherto.compute import Workers
+from hitherto.compute import Precision, Workers
 from hitherto.errors import DataError
 from hitherto.windows import Batch, Windows
 
@@ -79,7 +79,7 @@ def predict(
     """
     net.eval()
     parts: list[NDArray[np.float64]] = []
-    with Workers(threads if device == "cpu" else 1) as workers:
+    with Workers(threads if device == "cpu" else 1) as workers, Precision("float32", device):
         for batch in windows.batches(2048):
             x = inputs(batch, device)
             if unit == "date":
