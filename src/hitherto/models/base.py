@@ -36,7 +36,8 @@ class Context:
     """What a fit may use beside data: a folder for checkpoints, device and threads, a place to report, a limit.
 
     precision: "float32", or what compute.choose_precision has probed. emit: called with event dicts (epoch, loss, ...).
-    max_epochs: overrides the model's own when smaller (the audit's reduced studies use it). resume: continue from the checkpoint in ``folder`` when there is one.
+    max_epochs: overrides the model's own when smaller (the audit's reduced studies use it). resume: continue from the
+    checkpoint in ``folder`` when there is one.
     """
 
     folder: Path | None = None
