@@ -1,11 +1,15 @@
 """Markets with a known truth, put through a whole study (features, folds, fits, out-of-sample IC)."""
 
-from hitherto.evaluate.forecast import ForecastSummary, summarise
+import numpy as np
+
+from hitherto.evaluate.forecast import ForecastSummary, daily_ics, summarise
+from hitherto.evaluate.inference import nonoverlapping_t
 from hitherto.market.synthetic import Toy
-from hitherto.models.base import Context
+from hitherto.models.base import Context, Forecast
 from hitherto.panel import from_bars
 from hitherto.seeds import Stream
 from hitherto.study import Study, forecasts_of
+from hitherto.study.core import Prepared
 
 
 def study_of(toy: Toy, models: list, seed: int = 0, **tables) -> Study:
@@ -17,10 +21,26 @@ def study_of(toy: Toy, models: list, seed: int = 0, **tables) -> Study:
     return Study(from_bars(toy.bars), models=models, **settings)
 
 
-def out_of_sample(study: Study, threads: int = 2) -> dict[str, ForecastSummary]:
-    """Model name -> its out-of-sample summary, rivals included."""
+def forecasts(study: Study, threads: int = 1) -> tuple[Prepared, list[Forecast]]:
+    """The prepared study, and the out-of-sample forecasts of all its models, rivals included."""
     prepared = study.prepare()
     fits = study.fit_all(prepared, lambda job: Context(threads=threads))
-    forecasts = forecasts_of(fits, prepared.panel.shape, prepared.label.names)
+    return prepared, forecasts_of(fits, prepared.panel.shape, prepared.label.names)
+
+
+def out_of_sample(study: Study, threads: int = 1) -> dict[str, ForecastSummary]:
+    """Model name -> its out-of-sample summary, rivals included."""
+    prepared, made = forecasts(study, threads)
     rng = Stream(study.settings.seed, "evaluate")
-    return {f.model: summarise(f, prepared.label, 0, rng=rng.child(f.model)) for f in forecasts}
+    return {f.model: summarise(f, prepared.label, 0, rng=rng.child(f.model)) for f in made}
+
+
+def rank_ic_t(study: Study) -> dict[str, float | None]:
+    """Model name -> t-statistic of its daily RankIC, None where it forecasts one number for all stocks of a date."""
+    prepared, made = forecasts(study)
+    out = {}
+    for f in made:
+        daily = daily_ics(f.values[..., 0], prepared.label.values[..., 0])[1]
+        daily = daily[np.isfinite(daily)]
+        out[f.model] = nonoverlapping_t(daily, 1).t if len(daily) > 2 and np.ptp(daily) > 0 else None
+    return out

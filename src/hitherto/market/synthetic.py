@@ -78,9 +78,7 @@ def nonlinear(seed: int, bars: int = 1500, symbols: int = 30, strength: float = 
     t = np.arange(19, bars)
     old = (total[t - 4] - total[t - 19]) / np.sqrt(15)
     new = (total[t + 1] - total[t - 4]) / np.sqrt(5)
-    x, w = np.polynomial.hermite_e.hermegauss(80)
-    unit = (w * np.tanh(x) ** 2).sum() / w.sum()
-    planted[t] = strength * SIGMA * np.tanh(old) * np.tanh(new) / unit
+    planted[t] = strength * SIGMA * np.tanh(old) * np.tanh(new) / _tanh_variance()
     day = SIGMA * np.sqrt(1 - share - strength**2) * g.standard_normal((bars, symbols))
     day[2:] += planted[:-2]
     night = SIGMA * np.sqrt(share) * z
@@ -89,6 +87,41 @@ def nonlinear(seed: int, bars: int = 1500, symbols: int = 30, strength: float = 
         f"IC of the truth about {strength:g}, of any linear model or of the last five bars 0"
     )
     return Toy(_market(g, (1 + night) * (1 + day) - 1, night), planted, text, ("open / ref(close, 1) - 1",))
+
+
+def cross_stock(seed: int, bars: int = 1500, symbols: int = 30, strength: float = 0.4) -> Toy:
+    """Return a market in which a stock's truth lies in the *other* stocks of its date: follow the volume of your likes.
+
+    truth = strength x sigma x a_n x c_n. a_n = h(overnight return of bar t), h as in ``nonlinear``; c_n = the sum over
+    the others j != n of (a_j - mean a)(v_j - mean v) / sqrt(N - 2), v = (log(volume) - 13) / 0.5, the means also over
+    the others: do the stocks that opened like n trade more than those that opened the other way? It is dot-product
+    attention over one date. Both inputs are drawn independently of each other and from stock to stock and bar to bar.
+    Hence the conditional mean of the truth is 0 exactly (a) given all bars 0..t of stock n; (b) given also each
+    input's values on the date without the stocks they belong to, so given every cross-sectional rank, z-score or mean
+    of one input: which a goes with which v is a random pairing, and over pairings a covariance has mean 0.
+    A model must read two inputs of several stocks of one date. strength: standard deviation of the truth over that of
+    returns = IC of the truth over all samples (0 < strength <= 0.6); the mean of its daily ICs is about 0.8 of it,
+    since c_n is nearly one number per date.
+    """
+    _check(bars, 25, strength, most=0.6)
+    if symbols < 5:
+        raise ConfigError(f"cross_stock: symbols >= 5 are needed, got {symbols}")
+    g = generator(seed, "toy", "cross_stock")
+    share = 0.3  # of the variance that comes overnight
+    z = g.standard_normal((bars, symbols))
+    volume = np.ceil(np.exp(13.0 + 0.5 * g.standard_normal((bars, symbols))))
+    a = np.tanh(z) / np.sqrt(_tanh_variance())
+    planted = strength * SIGMA * a * _covariance_of_others(a, (np.log(volume) - 13.0) / 0.5)
+    planted[0] = 0.0  # the first bar has no overnight return to see
+    day = SIGMA * np.sqrt(1 - share - strength**2) * g.standard_normal((bars, symbols))
+    day[2:] += planted[:-2]
+    night = SIGMA * np.sqrt(share) * z
+    text = (
+        "cross-stock: tanh(overnight return) x covariance of tanh(overnight return) and log(volume) over the others; "
+        f"IC of the truth about {strength:g}, of any model that reads one stock at a time 0"
+    )
+    made = _market(g, (1 + night) * (1 + day) - 1, night, volume)
+    return Toy(made, planted, text, ("open / ref(close, 1) - 1", "log(volume)"))
 
 
 def events(seed: int, bars: int = 600, symbols: int = 12) -> Toy:
@@ -155,6 +188,19 @@ def events(seed: int, bars: int = 600, symbols: int = 12) -> Toy:
     return Toy(made, np.where(live, 0.0, np.nan), text, marks=marks)
 
 
+def _tanh_variance() -> float:
+    """E[tanh(u)^2] of a standard normal u."""
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    return float((w * np.tanh(x) ** 2).sum() / w.sum())
+
+
+def _covariance_of_others(a: Floats, v: Floats) -> Floats:
+    """(T, N): sum over j != n of (a_j - mean)(v_j - mean), means over j != n too, in units of variance 1."""
+    others = a.shape[1] - 1
+    sum_a, sum_v, sum_av = (x.sum(axis=1, keepdims=True) - x for x in (a, v, a * v))
+    return (sum_av - sum_a * sum_v / others) / np.sqrt(others - 1)
+
+
 def _runs(flags: NDArray[np.bool_]) -> tuple[tuple[str, int, int], ...]:
     """(symbol, first row, last row) of each run of True."""
     edge = np.diff(np.pad(flags.astype(np.int8), ((1, 1), (0, 0))), axis=0).T
@@ -186,11 +232,12 @@ def _grow(
     return r, planted
 
 
-def _market(g: np.random.Generator, r: Floats, night: Floats | None = None) -> Bars:
+def _market(g: np.random.Generator, r: Floats, night: Floats | None = None, volume: Floats | None = None) -> Bars:
     """Bars from close-to-close returns (T, N), the part before the open given or drawn; prices are not rounded."""
     close = np.cumprod(1 + r, axis=0, dtype=np.float64) * 100
     before = np.vstack([np.full((1, r.shape[1]), 100.0), close[:-1]])
-    return _bars(_shape(g, close, before, night))
+    fields = _shape(g, close, before, night)
+    return _bars(fields if volume is None else {**fields, "volume": volume})
 
 
 def _shape(g: np.random.Generator, close: Floats, before: Floats, night: Floats | None = None) -> dict[str, Floats]:

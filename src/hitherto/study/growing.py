@@ -22,7 +22,7 @@ from hitherto.models.net import Net
 from hitherto.run import plain
 from hitherto.seeds import Stream
 from hitherto.study.core import Prepared, Study, build_model
-from hitherto.study.tuning import inner
+from hitherto.study.tuning import forecast_fold, inner
 
 Floats = NDArray[np.float64]
 Table = dict[str, Any]
@@ -143,7 +143,6 @@ class _Trial:
 
     def __init__(self, study: Study, prepared: Prepared, common: Table) -> None:
         self.study, self.prepared, self.common = study, prepared, common
-        self.output = study.settings.portfolio[0].output
 
     def build(self, table: Table) -> Forecaster:
         return build_model({**self.common, **table}, "grow")
@@ -162,15 +161,9 @@ class _Trial:
         p, model = self.prepared, self.build(table)
         out = np.full(len(p.panel.times), np.nan)
         for fold in p.folds:
-            train = self.study.windows(p, model, fold)
             rng = Stream(self.study.settings.seed, "grow", fold.index, json.dumps(table, sort_keys=True))
-            context = Context(**self.study.place)
-            fitted = model.fit(train, train.with_(mask=fold.valid), rng=rng, context=context)
-            held = train.with_(mask=fold.test, labelled=False)
-            forecast = np.full(p.admitted.shape, np.nan)
-            forecast[held.index[:, 0], held.index[:, 1]] = fitted.predict(held)[:, self.output]
-            rows = fold.test.any(axis=1)
-            out[rows] = daily_rank_ic(forecast[rows], p.label.values[rows, :, self.output])
+            seen = forecast_fold(self.study, p, fold, model, rng, Context(**self.study.place))
+            out[fold.test.any(axis=1)] = daily_rank_ic(*seen)
         return out, time.perf_counter() - begun
 
     def mean(self, series: Floats) -> Interval:

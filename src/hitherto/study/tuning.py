@@ -242,15 +242,7 @@ def score_fold(
     study: Study, p: Prepared, fold: Fold, model: Forecaster, score: Score, rng: Stream, context: Context
 ) -> float:
     """Fit on the inner fold's train rows and return the score on its last stretch; DataError when there is none."""
-    train = study.windows(p, model, fold)
-    fitted = model.fit(train, train.with_(mask=fold.valid), rng=rng, context=context)
-    held = train.with_(mask=fold.test, labelled=False)
-    predicted = fitted.predict(held)
-    output = study.settings.portfolio[0].output
-    forecast = np.full(p.admitted.shape, np.nan)
-    forecast[held.index[:, 0], held.index[:, 1]] = predicted[:, output]
-    rows = fold.test.any(axis=1)
-    forecast, real = forecast[rows], p.label.values[rows, :, output]
+    forecast, real = forecast_fold(study, p, fold, model, rng, context)
     series = daily_rank_ic(forecast, real) if score == "rank_ic" else -np.square(forecast - real)
     if not np.isfinite(series).any():
         raise DataError(
@@ -259,3 +251,17 @@ def score_fold(
             else f"{model.name}: no forecast meets a known label"
         )
     return float(np.nanmean(series))
+
+
+def forecast_fold(
+    study: Study, p: Prepared, fold: Fold, model: Forecaster, rng: Stream, context: Context
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit on an inner fold; return forecasts and outcomes (rows of its last stretch, N) of the output traded first."""
+    train = study.windows(p, model, fold)
+    fitted = model.fit(train, train.with_(mask=fold.valid), rng=rng, context=context)
+    held = train.with_(mask=fold.test, labelled=False)
+    output = study.settings.portfolio[0].output
+    forecast = np.full(p.admitted.shape, np.nan)
+    forecast[held.index[:, 0], held.index[:, 1]] = fitted.predict(held)[:, output]
+    rows = fold.test.any(axis=1)
+    return forecast[rows], p.label.values[rows, :, output]
