@@ -71,7 +71,8 @@ class Grown:
             mark = " kept" if s.kept else ""
             lines.append(f"{s.round:>5}  {s.change:<22} {s.parameters:>8,}  {_interval(s.rank_ic):<26} {gain}{mark}")
         last = self.steps[-1].round
-        why = "no change of the last round gains for certain" if last else "there was nothing to change"
+        grew = any(s.kept for s in self.steps if s.round == last)
+        why = "as many rounds as were asked for" if grew else "no change of the last round gains for certain"
         return "\n".join([*lines, "", f"stopped: {why}", "", "[[models]]", config.dump_toml(self.table).strip()])
 
     def to_json(self) -> str:

@@ -167,6 +167,7 @@ class _Job:
         self.limit = settings.epochs if context.max_epochs is None else min(settings.epochs, context.max_epochs)
         whole = settings.unit == "date" or self.loss.per == "date"
         self.cutter = Cutter(net, train.lookback, context.device, by_date=whole, pad=settings.unit == "asset")
+        self.goals = {id(windows): self._goals(windows) for windows in (train, valid)}
         self.state = _State(rate=settings.learning_rate)
         self.ring = Ring()
         self.best: dict[str, Tensor] = {}
@@ -202,7 +203,7 @@ class _Job:
 
     def _step(self, i: int, batch: Batch) -> tuple[float, int]:
         """One update; returns the summed loss and over how many samples or dates, times outputs, it runs."""
-        x, y = self._tensors(batch)
+        x, y = self._tensors(self.train, batch)
         size = self.loss.count(y, batch.blocks)
         if not size:
             return 0.0, 0
@@ -236,24 +237,31 @@ class _Job:
         """Return the mean loss over the validation samples, None when there are none."""
         total, count = 0.0, 0
         for batch in self.valid.batches(2048) if len(self.valid) else ():
-            x, y = self._tensors(batch)
+            x, y = self._tensors(self.valid, batch)
             total += float(self.loss(self.cutter.forward(self.net, x, batch.blocks, self.workers), y, batch.blocks))
             count += self.loss.count(y, batch.blocks)
         if count and exploded(total / count, self.state.first, []):
             raise _DivergedError(f"validation loss {total / count:g} at epoch {self.state.epoch}")
         return total / count if count else None
 
-    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        x = inputs(batch, self.context.device)
-        if batch.y is None:
+    def _goals(self, windows: Windows) -> NDArray[np.float32]:
+        """Return (T, N, O) targets, NaN where there is no sample: a target looks at one date, whatever its batch."""
+        if windows.label is None:
             raise ConfigError("train: these windows carry no label; give windows with labelled=True")
-        y = torch.from_numpy(np.ascontiguousarray(self.target(batch.y, batch.blocks), np.float32))
+        out = np.full(windows.label.values.shape, np.nan, np.float32)
+        t, n = windows.index[:, 0], windows.index[:, 1]
+        out[t, n] = y = self.target(windows.targets().astype(np.float32), windows.offsets)
         # an unknown label is only there where the windows let it in: as one of the known names of a date
-        if torch.isinf(y).any() or (self.train.labelled and torch.isnan(y).any()):
+        bad = np.isinf(y).any(axis=1) | (np.isnan(y).any(axis=1) & windows.labelled)
+        if bad.any():
             raise DataError(
-                f"train: labels at rows {batch.t.min()}..{batch.t.max()} hold NaN or inf; check the prices there."
+                f"train: labels at rows {t[bad].min()}..{t[bad].max()} hold NaN or inf; check the prices there."
             )
-        return x, y.to(self.context.device)
+        return out
+
+    def _tensors(self, windows: Windows, batch: Batch) -> tuple[Tensor, Tensor]:
+        y = torch.from_numpy(self.goals[id(windows)][batch.t, batch.n])
+        return inputs(batch, self.context.device), y.to(self.context.device)
 
     # -- between epochs -------------------------------------------------------------------------------------------
 

@@ -8,45 +8,25 @@ the step is one CUDA graph per batch shape; elsewhere the same code runs plainly
 from __future__ import annotations
 
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from hitherto.compute import Workers, choose_threads
-from hitherto.errors import ConfigError, DataError
-from hitherto.seeds import Stream
-from hitherto.train import loop, losses, optimiser, schedule
-from hitherto.train.loop import History, Target
+from hitherto.compute import Precision, Workers, choose_threads
+from hitherto.errors import ConfigError
+from hitherto.train import loop, losses, optimiser
+from hitherto.train.loop import History
 from hitherto.train.pieces import Cutter, inputs
 from hitherto.train.prefetch import prefetch
-from hitherto.train.ring import RECENT, exploded
-from hitherto.train.settings import TrainSettings
+from hitherto.train.stacked_fit import MASKED, Emit, Fit, Job
 from hitherto.train.stacked_graph import Replayed
-from hitherto.train.stacked_nets import Draw, draws, twin, why_not
+from hitherto.train.stacked_nets import Draw, draws, summed, twin, why_not
 from hitherto.windows import Batch, Windows
-
-Emit = Callable[[dict[str, Any]], None]
-NUMBERS = ("size", "decay", "rate", "correct", "live")  # per fit and step: what the step is told beside its batch
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One fit, as train.loop.fit takes it: ``net`` holds the first weights and, at the end, the best."""
-
-    net: nn.Module
-    train: Windows
-    valid: Windows
-    settings: TrainSettings
-    rng: Stream
-    target: Target
 
 
 def can_stack(jobs: Sequence[Job]) -> str:
@@ -81,22 +61,24 @@ def can_stack(jobs: Sequence[Job]) -> str:
 def fit_stacked(
     jobs: Sequence[Job], *, device: str = "cpu", emit: Emit = lambda event: None, max_epochs: int | None = None
 ) -> list[History]:
-    """Train all ``jobs`` together; each net ends with its best weights, on ``device``. Returns their histories in order.
+    """Train all ``jobs`` together; each net ends with its best weights, on ``device``. Return the histories.
 
-    Rules, losses and stopping are those of train.loop.fit; its agreement with one by one is to rounding (1e-5 on float32
+    Rules, losses and stopping are those of train.loop.fit; agreement with one by one is to rounding (1e-5 on float32
     weights after some epochs), for products over K sum in another order. The same jobs give the same bits again. A fit
     without a batch left in its epoch, or stopped, is masked: no bit of it moves. Explosions are looked for at the end
     of each epoch; a fit that exploded leaves the stack and is trained anew by train.loop.fit, with its roll-backs.
-    Nothing is saved on the way. emit: the loop's events, with "fit", the number of the job. max_epochs: as in Context.
+    Nothing is saved on the way; the precision is float32. emit: the loop's events, with "fit", the number of the job.
+    max_epochs: as in Context.
     ConfigError for jobs that ``can_stack`` refuses; else the errors of train.loop.fit.
     """
     reason = can_stack(jobs)
     if reason:
         raise ConfigError(f"train: these fits cannot be stacked: {reason}; fit them one by one.")
-    fits = [_Fit(k, job, max_epochs, emit) for k, job in enumerate(jobs)]
+    fits = [Fit(k, job, max_epochs, emit) for k, job in enumerate(jobs)]
     for f in fits:
         loop._check(f.job.settings, f.job.train, _Alone(device, f.emit, max_epochs))
-    with torch.enable_grad(), Workers(1 if device == "cpu" else choose_threads("auto")) as workers:
+    count = 1 if device == "cpu" else choose_threads("auto")
+    with torch.enable_grad(), Workers(count) as workers, Precision("float32", device):
         stack = _Stack(fits, device, workers)
         while stack.fits:
             stack.run_epoch()
@@ -130,7 +112,7 @@ def predict_stacked(
         for k, b in enumerate(batches):
             if b is not None:
                 x[k, :, : len(b.t)] = inputs(b, "cpu")
-        with torch.no_grad():
+        with torch.no_grad(), Precision("float32", device):
             y = made(weights, x.to(device), None).cpu().numpy().astype(np.float64)
         for k, b in enumerate(batches):
             if b is not None:
@@ -148,109 +130,7 @@ class _Alone:
     folder: None = None
     threads: int = 1
     resume: bool = False
-
-
-@dataclass
-class _Fit:
-    """Where one fit stands. updates: of its weights; steps: the same and batches without a known label."""
-
-    number: int
-    job: Job
-    max_epochs: int | None
-    tell: Emit
-    epochs: list[Mapping[str, Any]] = field(default_factory=list)
-    recent: list[float] = field(default_factory=list)
-    first: float = 0.0
-    steps: int = 0
-    updates: int = 0
-    bad: int = 0
-    best_epoch: int = -1
-    best_loss: float | None = None
-    exploded: str = ""
-    stopped: str = ""
-    history: History | None = None
-
-    def __post_init__(self) -> None:
-        settings = self.job.settings
-        self.rate = settings.learning_rate
-        self.limit = settings.epochs if self.max_epochs is None else min(settings.epochs, self.max_epochs)
-        self.loss = losses.make(settings, self.job.train.outputs)
-
-    @property
-    def live(self) -> bool:
-        """Whether it is still trained."""
-        return not self.stopped and not self.exploded
-
-    def emit(self, event: dict[str, Any]) -> None:
-        """Report ``event`` under the number of this fit."""
-        self.tell({**event, "fit": self.number})
-
-    def labels(self, batch: Batch) -> Tensor:
-        """Return the targets (B, O) of a batch; DataError when one is not finite."""
-        if batch.y is None:
-            raise ConfigError("train: these windows carry no label; give windows with labelled=True")
-        y = torch.from_numpy(np.ascontiguousarray(self.job.target(batch.y, batch.blocks), np.float32))
-        if torch.isinf(y).any() or (self.job.train.labelled and torch.isnan(y).any()):
-            raise DataError(
-                f"train: labels at rows {batch.t.min()}..{batch.t.max()} hold NaN or inf; check the prices there."
-            )
-        return y
-
-    def numbers(self, size: int) -> list[float]:
-        """Return NUMBERS of the next step, over ``size`` known labels."""
-        s, settings = self.steps, self.job.settings
-        self.steps += 1
-        if not size:
-            return [1.0, 1.0, 0.0, 1.0, 0.0]
-        self.updates += 1
-        rate = self.rate * schedule.share(settings, len(self.epochs), s)
-        adam = settings.optimiser == "adam"
-        scale = rate / (1 - optimiser.BETA1**self.updates) if adam else rate
-        correct = math.sqrt(1 - optimiser.BETA2**self.updates) if adam else 1.0
-        return [size, 1 - rate * settings.weight_decay, scale, correct, 1.0]
-
-    def watch(self, mean: float, norm: float, step: int) -> None:
-        """Look at the mean loss and gradient norm of one step for an explosion (the rule of the loop)."""
-        if exploded(mean, self.first, self.recent) or not math.isfinite(norm):
-            self.exploded = f"loss {mean:g}, gradient norm {norm:g} at epoch {len(self.epochs)}, step {step}"
-        self.first = self.first or mean
-        self.recent = [*self.recent[1 - RECENT :], mean]
-
-    def finish_epoch(self, train_loss: float, valid_loss: float | None, seconds: float) -> bool:
-        """Book an epoch and decide whether to stop; returns whether it is the best so far."""
-        if valid_loss is not None and exploded(valid_loss, self.first, []):
-            self.exploded = f"validation loss {valid_loss:g} at epoch {len(self.epochs)}"
-            return False
-        settings, epoch = self.job.settings, len(self.epochs)
-        rate = self.rate * schedule.share(settings, epoch, self.steps - 1)
-        row = {"epoch": epoch, "train_loss": train_loss, "valid_loss": valid_loss, "rate": rate}
-        self.epochs.append(row)
-        better = valid_loss is None or self.best_loss is None or valid_loss < self.best_loss
-        if better:
-            self.best_loss, self.best_epoch, self.bad = valid_loss, epoch, 0
-        else:
-            self.bad += 1
-            if settings.schedule == "plateau" and self.bad % settings.halve_every == 0:
-                self.rate /= 2
-        self.emit({"event": "epoch", **row, "epochs": self.limit, "seconds": seconds, "best_epoch": self.best_epoch})
-        if self.bad >= settings.patience:
-            self.stopped = f"no better validation loss for {self.bad} epochs"
-        elif epoch + 1 >= self.limit:
-            self.stopped = f"all {self.limit} epochs done"
-        return better
-
-    def end(self, weights: Tensor) -> None:
-        """Put the best weights (P,) into the net and write the history."""
-        at = 0
-        with torch.no_grad():
-            for p in self.job.net.to(weights.device).parameters():
-                p.copy_(weights[at : at + p.numel()].view_as(p))
-                at += p.numel()
-        self.job.net.eval()
-        self.emit(
-            {"event": "stop", "reason": self.stopped, "best_epoch": self.best_epoch, "best_loss": self.best_loss}
-        )
-        self.history = History(tuple(self.epochs), self.best_epoch, self.best_loss, 0, self.stopped)
+    precision: str = "float32"
 
 
 @dataclass(eq=False)
@@ -271,7 +151,7 @@ class _Feed:
 class _Stack:
     """The fits that train together; their weights and moments lie in (K, P) tensors, one row a fit."""
 
-    def __init__(self, fits: list[_Fit], device: str, workers: Workers) -> None:
+    def __init__(self, fits: list[Fit], device: str, workers: Workers) -> None:
         self.fits, self.device, self.workers = fits, device, workers
         net, train = fits[0].job.net, fits[0].job.train
         self.shapes = [p.shape for p in net.parameters()]
@@ -362,7 +242,7 @@ class _Stack:
         """Inputs of a step in which every fit is masked."""
         train, count = self.fits[0].job.train, len(self.fits)
         pinned = self.device.startswith("cuda")
-        numbers = torch.tensor([[1.0, 1.0, 0.0, 1.0, 0.0]] * count)
+        numbers = torch.tensor([MASKED] * count)
         return _Feed(
             torch.zeros(count, train.lookback, rows, train.width, pin_memory=pinned),
             torch.full((count, rows, train.outputs), torch.nan, pin_memory=pinned),
@@ -429,29 +309,9 @@ class _Stack:
 
 
 def most_rows(windows: Windows, size: int) -> int:
-    """Return the largest number of samples that a batch of ``windows.batches(size)`` can have, in any order of dates."""
+    """Return the most samples that a batch of ``windows.batches(size)`` can have, whatever the order of dates."""
     dates = np.diff(windows.offsets)
     if not len(dates):
         return 1
     unit = int(np.gcd.reduce(dates))  # dates of equal size: exact
     return min((size - 1 + int(dates.max())) // unit * unit, len(windows))
-
-
-def summed(loss: losses.Loss, p: Tensor, y: Tensor) -> Tensor:
-    """Return the summed losses (K,) of p (K, B, C) against y (K, B, O), NaN in y left out: train.losses, K at a time."""
-    if loss.name == "cross_entropy":
-        logits = p.unflatten(2, (loss.outputs, loss.classes)).flatten(0, 2)
-        each = functional.cross_entropy(logits, loss.classify(y).flatten(), reduction="none", ignore_index=-1)
-        return each.view(len(p), -1).sum(1)
-    known = ~torch.isnan(y)
-    y = torch.where(known, y, 0.0)
-    if loss.name == "quantile":
-        error = y[..., None] - p.unflatten(2, (loss.outputs, len(loss.levels)))
-        # scalars, not a tensor of levels: a graph must not copy from the host
-        each = sum(torch.maximum(q * error[..., i], (q - 1) * error[..., i]) for i, q in enumerate(loss.levels))
-        each = each / len(loss.levels)
-    elif loss.name == "huber":
-        each = functional.huber_loss(p, y, reduction="none")
-    else:
-        each = (p - y).square() if loss.name == "mse" else (p - y).abs()
-    return torch.where(known, each, 0.0).sum((1, 2))

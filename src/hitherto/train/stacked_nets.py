@@ -1,7 +1,7 @@
 """K nets of one architecture as one function of stacked weights [K, ...]: every product is one batched GEMM.
 
 A stack of LSTM, GRU or plain recurrent cells with a linear head has its own forward pass here (torch's cells take one
-net at a time); any other net goes through ``torch.func.vmap``. A twin is trusted only after it gave a net's own numbers.
+net at a time); any other net goes through ``torch.func.vmap``. A twin is trusted once it gave a net's own numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from hitherto.train import losses
 
 Weights = Sequence[Tensor]
 Twin = Callable[[Weights, Tensor, Sequence[Tensor] | None], Tensor]
@@ -50,7 +53,7 @@ class _Noise(TorchFunctionMode):
         return self.drawn[-1]
 
 
-# -- what a net draws, and whether its twin agrees -----------------------------------------------------------------------
+# -- what a net draws, and whether its twin agrees --------------------------------------------------------------------
 
 
 def draws(net: nn.Module, lookback: int, width: int) -> list[Draw] | None:
@@ -120,7 +123,7 @@ def _plain(net: nn.Module) -> list[Any]:
     ]
 
 
-# -- the twins -----------------------------------------------------------------------------------------------------------
+# -- the twins --------------------------------------------------------------------------------------------------------
 
 
 def twin(nets: Sequence[nn.Module], device: str = "cpu") -> Twin:
@@ -221,6 +224,26 @@ def _rnn(x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 CELLS = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}
+
+
+def summed(loss: losses.Loss, p: Tensor, y: Tensor) -> Tensor:
+    """Return the summed losses (K,) of p (K, B, C) against y (K, B, O), NaN in y left out, as train.losses does."""
+    if loss.name == "cross_entropy":
+        logits = p.unflatten(2, (loss.outputs, loss.classes)).flatten(0, 2)
+        each = functional.cross_entropy(logits, loss.classify(y).flatten(), reduction="none", ignore_index=-1)
+        return each.view(len(p), -1).sum(1)
+    known = ~torch.isnan(y)
+    y = torch.where(known, y, 0.0)
+    if loss.name == "quantile":
+        error = y[..., None] - p.unflatten(2, (loss.outputs, len(loss.levels)))
+        # scalars, not a tensor of levels: a graph must not copy from the host
+        each = sum(torch.maximum(q * error[..., i], (q - 1) * error[..., i]) for i, q in enumerate(loss.levels))
+        each = each / len(loss.levels)
+    elif loss.name == "huber":
+        each = functional.huber_loss(p, y, reduction="none")
+    else:
+        each = (p - y).square() if loss.name == "mse" else (p - y).abs()
+    return torch.where(known, each, 0.0).sum((1, 2))
 
 
 class LstmSteps(torch.autograd.Function):
