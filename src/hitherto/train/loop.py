@@ -120,7 +120,7 @@ def fit(
     is depends on the machine.
     DataError: no train samples, or inputs that are not finite.
     """
-    _check(settings, train, context)
+    check(settings, train, context)
     count = context.threads if context.device == "cpu" else 1
     with torch.enable_grad(), Workers(count) as workers, Precision(context.precision, context.device) as inside:
         job = _Job(net, train, valid, settings, rng, context, target, every or Every(), workers, inside)
@@ -135,7 +135,8 @@ def fit(
         return job.end()
 
 
-def _check(settings: TrainSettings, train: Windows, context: _Context) -> None:
+def check(settings: TrainSettings, train: Windows, context: _Context) -> None:
+    """Raise the DataError or ConfigError that ``fit`` would raise before its first step."""
     if len(train) == 0:
         raise DataError(
             f"train: no sample is left of {int(train.mask.sum())} asked for (lookback {train.lookback}, labels, "

@@ -76,7 +76,7 @@ def fit_stacked(
         raise ConfigError(f"train: these fits cannot be stacked: {reason}; fit them one by one.")
     fits = [Fit(k, job, max_epochs, emit) for k, job in enumerate(jobs)]
     for f in fits:
-        loop._check(f.job.settings, f.job.train, _Alone(device, f.emit, max_epochs))
+        loop.check(f.job.settings, f.job.train, _Alone(device, f.emit, max_epochs))
     count = 1 if device == "cpu" else choose_threads("auto")
     with torch.enable_grad(), Workers(count) as workers, Precision("float32", device):
         stack = _Stack(fits, device, workers)
