@@ -25,11 +25,11 @@ def ladder(tmp_path_factory):
 
 
 def test_every_model_has_a_rung(ladder):
-    assert [x.model for x in ladder.rungs] == ["mlp", "gru", "zero", "persistence", "ridge", "lightgbm"]
-    mlp, gru, zero, persistence, ridge, _ = ladder.rungs
+    assert [x.model for x in ladder.rungs] == ["zero", "persistence", "ridge", "lightgbm", "mlp", "gru"]
+    zero, persistence, ridge, _, mlp, gru = ladder.rungs
     assert (mlp.seeds, gru.seeds, ridge.seeds) == (2, 2, 1)
     assert mlp.epochs == (2, 2)
-    assert mlp.over_below is None
+    assert zero.over_below is None
     assert gru.over_below is not None
     assert ridge.over_ridge is None
     assert ridge.words == "ridge itself"
@@ -42,7 +42,7 @@ def test_every_model_has_a_rung(ladder):
 def test_figures_by_hand(ladder):
     """The mean over seeds, the paired gain and the gain over random scores, each computed another way."""
     r = ladder.result
-    gru, ridge = ladder.rungs[1], ladder.rungs[4]
+    gru, ridge = ladder.rungs[5], ladder.rungs[2]
     a, b = (r.evaluation.summaries[m][0].daily_rank_ic for m in ("gru", "ridge"))
     both = np.isfinite(a) & np.isfinite(b)
     assert gru.over_ridge.estimate == pytest.approx((a - b)[both].mean())
@@ -64,7 +64,7 @@ def test_text_and_json(ladder):
     assert "books of random scores through the same rule and costs return" in text
     body = json.loads(ladder.to_json())
     assert [x["model"] for x in body["rungs"]] == [x.model for x in ladder.rungs]
-    assert body["rungs"][4]["verdict"] == "ridge itself"
+    assert body["rungs"][2]["verdict"] == "ridge itself"
     assert len(body["random"]) == 20
 
 

@@ -31,15 +31,16 @@ from hitherto.windows import Missing, Windows
 if TYPE_CHECKING:
     from hitherto.study.result import Result
 
+# From the simplest to the most that is asked of the data: the order of the ladder.
 KINDS = {
     "zero": ("naive", "Zero"),
     "persistence": ("naive", "Persistence"),
     "momentum": ("naive", "Momentum"),
     "ridge": ("linear", "Ridge"),
     "markov_ridge": ("markov", "MarkovRidge"),
-    "lightgbm": ("trees", "LightGBM"),
     "nlinear": ("dlinear", "NLinear"),
     "dlinear": ("dlinear", "DLinear"),
+    "lightgbm": ("trees", "LightGBM"),
     "mlp": ("mlp", "MLP"),
     "rnn": ("gated", "RNN"),
     "gru": ("gated", "GRU"),

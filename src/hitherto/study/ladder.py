@@ -17,7 +17,7 @@ from hitherto.evaluate.inference import Interval, paired_difference
 from hitherto.exchange.account import Book
 from hitherto.run import plain
 from hitherto.seeds import Stream
-from hitherto.study.core import forecasts_of
+from hitherto.study.core import KINDS, forecasts_of
 from hitherto.study.evaluate import tested, trade, weigh
 from hitherto.study.result import Result
 
@@ -62,14 +62,16 @@ class Rung:
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """The ladder of a finished study, in the order in which the study lists its models, baselines last."""
+    """The ladder of a finished study, from the simplest kind of model to the most demanding, as in study.core.KINDS."""
 
     result: Result
 
     @cached_property
     def rungs(self) -> list[Rung]:
         """Every model's rung."""
-        names = list(self.result.evaluation.summaries)
+        place = {cls: k for k, (_, cls) in enumerate(KINDS.values())}
+        height = {m.name: place.get(type(m).__name__, len(place)) for m in self.result.study.models}
+        names = sorted(self.result.evaluation.summaries, key=height.__getitem__)  # stable: as listed within a kind
         return [self._rung(name, names[k - 1] if k else None) for k, name in enumerate(names)]
 
     def _rung(self, name: str, below: str | None) -> Rung:
