@@ -118,3 +118,25 @@ def test_an_ensemble_from_a_study_table():
     fit = study.fit(prepared, prepared.folds[0], model, 0, Context())
     assert average_seeds([]) == {}
     assert fit.predicted.shape[1] == 1
+
+
+def test_a_chart_with_too_many_lines_keeps_ridge_and_says_so(ladder, monkeypatch):
+    from hitherto.study import content
+
+    monkeypatch.setattr(content, "MOST_LINES", 1)
+    part = content.equity(ladder.result)
+    assert [n for n, role in part.roles.items() if role == "model"] == ["ridge, top 3"]
+    assert part.caption.endswith(" 3 further books are in the ladder only.")
+
+
+def test_the_time_of_a_fit_counts_what_was_spent_before_a_resume(ladder):
+    from hitherto.study.core import Study
+
+    run = ladder.result.run.folder
+    (run / "manifest.json").unlink()
+    study = Study.load(run / "study.toml", panel=ladder.result.prepared.panel)
+    again = Ladder(study.run(run, resume=True, progress="off"))
+    for a, b in zip(ladder.rungs, again.rungs, strict=True):
+        if a.epochs:
+            assert a.seconds[0] <= b.seconds[0] + 0.1
+            assert a.rank_ic == b.rank_ic

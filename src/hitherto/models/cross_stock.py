@@ -27,6 +27,7 @@ class CrossStock(Net):
     each block adds. Differs from the paper: no market-guided gating of the features, since windows carry no market
     index (give index returns as features to let the net see them); pre-norm blocks, with positions counted from the
     last step; a smaller default width, for the cost of a date grows as L N^2 hidden. The other settings are Net's.
+    On the CSI 300 of 2019-2024 its daily RankIC could not be told from ridge's (docs/ladder.md).
     """
 
     hidden: int = 32

@@ -17,6 +17,7 @@ class RNN(Net):
     head reads the last row of the top layer. hidden: state size; layers: stacked cells. dropout: share of the states
     set to 0 between layers and before the head, in training. The other settings are those of every net, see
     models.net.Net. What it remembers fades or explodes with the powers of U: ``clip`` matters more than for gated nets.
+    On the CSI 300 of 2019-2024 its daily RankIC could not be told from ridge's (docs/ladder.md).
     """
 
     hidden: int = 64

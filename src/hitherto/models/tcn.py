@@ -26,6 +26,7 @@ class TCN(Net):
     at dilation 2^k, so that n blocks see 1 + 4 (2^n - 1) rows: 5, 13, 29, 61; rows beyond the lookback are zeros, as in
     the paper. dropout thins each convolution's output. Differs from the paper: layer normalisation over the channels of
     one step stands where theirs normalises weights; it mixes neither steps nor samples. The other settings are Net's.
+    On the CSI 300 of 2019-2024 its daily RankIC could not be told from ridge's (docs/ladder.md).
     """
 
     channels: tuple[int, ...] = (64, 64, 64)

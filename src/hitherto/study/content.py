@@ -25,6 +25,7 @@ from hitherto.study.result import Result
 
 Floats = NDArray[np.float64]
 ROLLING = 60
+MOST_LINES = 6  # models drawn beside the strategy, equal weight, buy and hold and the benchmark
 LADDER = (
     "IC and RankIC: mean over dates of the cross-sectional correlation with the realised {}; 95 % block-bootstrap "
     "intervals. Every book trades under the same rule and costs."
@@ -67,10 +68,16 @@ def equity(r: Result) -> c.Equity:
     first, last = top.span(r)
     curves: dict[str, Floats] = {}
     roles: dict[str, c.Role] = {}
+    models = [n for n in e.books if n not in (EQUAL, HOLD, e.main)]
+    # more lines than that cannot be told apart; ridge stays, the others as the study lists them, never by their result
+    models.sort(key=lambda n: n != e.of_model.get("ridge"))
+    left_out = set(models[MOST_LINES:])
     for name, book in e.books.items():
+        if name in left_out:
+            continue
         curves[name] = book.equity / book.equity[0]
         roles[name] = "strategy" if name == e.main else "baseline" if name in (EQUAL, HOLD) else "model"
-    if "persistence" in e.of_model and e.of_model["persistence"] != e.main:
+    if e.of_model.get("persistence") in roles and e.of_model["persistence"] != e.main:
         roles[e.of_model["persistence"]] = "baseline"
     if e.benchmark is not None and np.isfinite(e.benchmark).any():
         known = np.flatnonzero(np.isfinite(e.benchmark))
@@ -80,6 +87,8 @@ def equity(r: Result) -> c.Equity:
         f"Net of costs, fills at the {r.study.settings.exchange.fill.replace('_', ' ')}, wealth 1 at the start. "
         "An end point is one draw of many: the intervals say how firm it is."
     )
+    if left_out:
+        caption += f" {len(left_out)} further books are in the ladder only."
     return c.Equity(panel.sessions[first : last + 1], curves, roles, caption)
 
 

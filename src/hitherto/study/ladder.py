@@ -17,7 +17,7 @@ from hitherto.evaluate.inference import Interval, paired_difference
 from hitherto.exchange.account import Book
 from hitherto.run import plain
 from hitherto.seeds import Stream
-from hitherto.study.core import KINDS, forecasts_of
+from hitherto.study.core import KINDS, Fit, forecasts_of
 from hitherto.study.evaluate import tested, trade, weigh
 from hitherto.study.result import Result
 
@@ -32,7 +32,8 @@ class Rung:
     ic, rank_ic: of the mean forecast over ``seeds``, with intervals; by_seed: (IC, RankIC) of each seed alone.
     over_ridge, over_below: paired daily RankIC difference from ridge, and from the rung below in the list.
     net: compound annual return after costs; over_random: annual net return above the mean of random books, paired;
-    capture: share of the way from the worst to the best perfect-foresight book. cpu: seconds per fit; epochs: per fit.
+    capture: share of the way from the worst to the best perfect-foresight book. seconds: of each fit, CPU seconds of a
+    net, wall time of others; epochs: of each fit.
     """
 
     model: str
@@ -88,7 +89,7 @@ class Ladder:
             tuple((x.ic.mean, x.rank_ic.mean) for x in singles),
             None if name == "ridge" else self._gain(name, "ridge"), None if below is None else self._gain(name, below),
             None if book is None else e.performance[e.of_model[name]].cagr, self._over_random(name, book),
-            None if book is None else self._capture(name, book), tuple(round(f.seconds, 1) for f in fits),
+            None if book is None else self._capture(name, book), tuple(_seconds(f) for f in fits),
             tuple(len(h.epochs) for h in histories if h is not None),
         )  # fmt: skip
 
@@ -144,7 +145,7 @@ class Ladder:
         per = self.result.study.settings.periods_per_year
         mean = Interval(float(np.mean([_yearly(x, per) for x in self.random])), 0, 0).estimate
         head = ("rung", "IC (95 %)", "ICIR", "RankIC (95 %)", "RankIC by seed", "over ridge", "over the one above",
-                "net a year", "over random (95 %)", "capture", "fit s", "epochs", "verdict")  # fmt: skip
+                "net a year", "over random (95 %)", "capture", "s a fit", "epochs", "verdict")  # fmt: skip
         rows = [head, tuple("---" for _ in head), *(_cells(x) for x in self.rungs)]
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         label = self.result.prepared.label.names[self.result.evaluation.output]
@@ -158,6 +159,11 @@ class Ladder:
         """Return every rung as JSON."""
         body = [{**asdict(x), "verdict": x.words} for x in self.rungs]
         return json.dumps(plain({"rungs": body, "random": self.random.mean(axis=1)}), ensure_ascii=False)
+
+
+def _seconds(fit: Fit) -> float:
+    history = getattr(fit.fitted, "history", None)  # its time counts what was spent before a resume
+    return round(fit.seconds if history is None else history.spent, 1)
 
 
 def _yearly(returns: Floats, per_year: float) -> float:

@@ -66,13 +66,17 @@ class Every:
 
 @dataclass(frozen=True)
 class History:
-    """What happened: one row per finished epoch (epoch, train_loss, valid_loss or None, rate), and the one kept."""
+    """What happened: one row per finished epoch (epoch, train_loss, valid_loss or None, rate), and the one kept.
+
+    spent: CPU seconds, those before a resume included; it does not count in comparisons.
+    """
 
     epochs: tuple[Mapping[str, Any], ...]
     best_epoch: int
     best_loss: float | None
     rollbacks: int
     stopped: str
+    spent: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -326,9 +330,10 @@ class _Job:
         """Put the best weights in place and return the history."""
         self.net.load_state_dict(self.best)
         self.net.eval()
+        self._spend()
         s = self.state
         self.context.emit({"event": "stop", "reason": s.stopped, "best_epoch": s.best_epoch, "best_loss": s.best_loss})
-        return History(tuple(s.epochs), s.best_epoch, s.best_loss, s.rollbacks, s.stopped)
+        return History(tuple(s.epochs), s.best_epoch, s.best_loss, s.rollbacks, s.stopped, s.spent)
 
     def _tell_step(self) -> None:
         now = time.monotonic()
