@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -417,3 +418,13 @@ def test_bf16_keeps_weights_in_float32():
     assert rough.weight.dtype == torch.float32
     assert not torch.equal(rough.weight, exact.weight)
     assert torch.allclose(rough.weight, exact.weight, atol=0.02)
+
+
+def test_memory_is_kept_unless_the_user_said_otherwise(monkeypatch):
+    said = compute.platform.libc_ver()[0] == "glibc" and not any(k.startswith("MALLOC_") for k in os.environ)
+    compute.keep_memory.cache_clear()
+    assert compute.keep_memory() == said
+    compute.keep_memory.cache_clear()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    assert compute.keep_memory() is False
+    compute.keep_memory.cache_clear()
