@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ from worlds import study_of
 
 from hitherto.market import synthetic
 from hitherto.models.base import Context
+from hitherto.report import findings
 from hitherto.study.core import build_model
 from hitherto.study.evaluate import average_seeds
 from hitherto.study.ladder import Ladder
@@ -127,6 +129,9 @@ def test_a_chart_with_too_many_lines_keeps_ridge_and_says_so(ladder, monkeypatch
     part = content.equity(ladder.result)
     assert [n for n, role in part.roles.items() if role == "model"] == ["ridge, top 3"]
     assert part.caption.endswith(" 3 further books are in the ladder only.")
+    assert len(part.undrawn) == 3
+    title = findings.equity(dataclasses.replace(part, undrawn={"gru, top 3": 99.0}), "en")
+    assert title.endswith("gru, top 3 ended highest (99.00)")  # the title counts what the chart leaves out
 
 
 def test_the_time_of_a_fit_counts_what_was_spent_before_a_resume(ladder):

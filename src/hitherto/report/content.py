@@ -100,12 +100,16 @@ class Audit:
 
 @dataclass(frozen=True, eq=False)
 class Equity:
-    """Net wealth over time: name -> (T,) float64, and the role of each name (it decides the colour)."""
+    """Net wealth over time: name -> (T,) float64, and the role of each name (it decides the colour).
+
+    undrawn: name -> end wealth of further books, which the title counts and the chart leaves out.
+    """
 
     dates: Dates
     curves: Mapping[str, Floats]
     roles: Mapping[str, Role]
     caption: str = ""
+    undrawn: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _rows(self.dates, "equity", self.curves)

@@ -46,7 +46,7 @@ def audit(part: Audit | None, language: Language) -> tuple[str, bool]:
 def equity(part: Equity, language: Language) -> str:
     """Where the strategy ended, and where it ranks among the other books."""
     name = part.strategy
-    ends = {n: last_finite(v) for n, v in part.curves.items()}
+    ends = {**{n: last_finite(v) for n, v in part.curves.items()}, **part.undrawn}
     if name is None or math.isnan(ends[name]):
         return say(language, "f_equity_none")
     mine = ends.pop(name)

@@ -71,7 +71,7 @@ def equity(r: Result) -> c.Equity:
     models = [n for n in e.books if n not in (EQUAL, HOLD, e.main)]
     # more lines than that cannot be told apart; ridge stays, the others as the study lists them, never by their result
     models.sort(key=lambda n: n != e.of_model.get("ridge"))
-    left_out = set(models[MOST_LINES:])
+    left_out = models[MOST_LINES:]
     for name, book in e.books.items():
         if name in left_out:
             continue
@@ -89,7 +89,8 @@ def equity(r: Result) -> c.Equity:
     )
     if left_out:
         caption += f" {len(left_out)} further books are in the ladder only."
-    return c.Equity(panel.sessions[first : last + 1], curves, roles, caption)
+    undrawn = {n: float(e.books[n].equity[-1] / e.books[n].equity[0]) for n in left_out}
+    return c.Equity(panel.sessions[first : last + 1], curves, roles, caption, undrawn)
 
 
 def hindsight_of(r: Result) -> c.Hindsight | None:
