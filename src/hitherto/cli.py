@@ -106,7 +106,7 @@ def speed(
     from hitherto.study import speeding
 
     text = speeding.command(study, assignments, out, compared=compare, threads=threads, device=device, quick=quick,
-                            as_json=as_json, tell=lambda line: sys.stderr.write(line + "\n"))  # fmt: skip
+                            as_json=as_json, tell=lambda line: typer.echo(line, err=True))  # fmt: skip
     _print(text)
 
 
