@@ -125,3 +125,35 @@ def test_what_counts_as_an_explosion():
     assert ring.exploded(101.0, 1.0, [1.0] * 10 + [50.0] * 9 + [1.0])
     assert not ring.exploded(99.0, 1.0, [1.0] * 20)
     assert not ring.exploded(30.0, 0.0, [0.0] * 20)
+
+
+class _Clock:
+    """A clock that moves on by ``second`` at every look."""
+
+    def __init__(self, second):
+        self.now, self.second = 0.0, second
+
+    def __call__(self):
+        self.now += self.second
+        return self.now
+
+
+def test_a_budget_is_asked_between_epochs_only(tmp_path, monkeypatch):
+    """A kill in the middle of the first epoch, more than half of the budget spent, must not end the fit on resume."""
+    train, valid = made_windows()
+    model = LSTM(hidden=6, **{**COMMON, "epochs": 30, "patience": 30}, cpu_seconds=100.0)
+
+    def run(folder, resume=False):
+        monkeypatch.setattr(loop.time, "thread_time", _Clock(15.0))  # a look per save, at each end of an epoch
+        context = Context(folder=folder, resume=resume)
+        return model.fit(train, valid, rng=Stream(5), context=context, every=loop.Every(steps=1)).history
+
+    steps = len(list(train.batches(60)))
+    with monkeypatch.context() as patch:
+        stopped_after(steps - 1, patch)
+        with pytest.raises(_StoppedError):
+            run(tmp_path / "part")
+    history = run(tmp_path / "part", resume=True)
+    assert len(history.epochs) >= 1
+    assert history.stopped.startswith("another epoch would pass the budget of 100 CPU seconds (")
+    assert run(tmp_path / "whole").epochs[0] == history.epochs[0]

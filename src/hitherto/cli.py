@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hitherto.errors import HithertoError
+from hitherto.errors import ConfigError, HithertoError
 
 # Idle OpenMP workers that spin make a small LSTM many times slower on a busy machine; set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -54,12 +54,16 @@ def ladder(
     if grow:
         from hitherto.study import growing
 
+        if out is not None or resume:
+            raise ConfigError("--grow keeps no run folder: leave --out and --resume out")
         _print(growing.command(study, assignments, as_json=as_json))
         return
     from hitherto.study import ladder
 
     _need_out(resume, out)
-    _print(ladder.command(study, out, assignments or [], resume=resume, quiet=quiet, as_json=as_json))
+    text, code = ladder.command(study, out, assignments or [], resume=resume, quiet=quiet, as_json=as_json)
+    _print(text)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -165,8 +169,6 @@ def _run(
 
 def _need_out(resume: bool, out: Path | None) -> None:
     if resume and out is None:
-        from hitherto.errors import ConfigError
-
         raise ConfigError("--resume needs --out, the folder of the interrupted run")
 
 

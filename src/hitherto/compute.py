@@ -23,6 +23,7 @@ from hitherto.errors import ConfigError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PACKAGES = ("numpy", "scipy", "polars", "pyarrow", "pandas", "numba", "torch", "safetensors", "scikit-learn")
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 def set_omp_passive() -> None:
@@ -74,9 +75,6 @@ def choose_device(device: str = "auto") -> str:
         here = ", ".join(name for name, there in present.items() if there)
         raise ConfigError(f'device {device!r} was asked for; here there is {here}. Use device = "auto".')
     return device
-
-
-PRECISIONS = ("float32", "tf32", "bf16")
 
 
 def choose_precision(precision: str, device: str) -> str:

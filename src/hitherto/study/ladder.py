@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from hitherto import hindsight
 from hitherto.errors import DataError
 from hitherto.evaluate.forecast import summarise
-from hitherto.evaluate.inference import Interval, paired_difference
+from hitherto.evaluate.inference import Interval, paired_difference, sharpe_interval
 from hitherto.exchange.account import Book
+from hitherto.files import write_atomic
 from hitherto.run import plain
 from hitherto.seeds import Stream
 from hitherto.study.core import KINDS, Fit, forecasts_of
@@ -40,8 +42,8 @@ class Rung:
     seeds: int
     ic: Interval | None
     rank_ic: Interval | None
-    icir: float | None
-    rank_icir: float | None
+    icir: Interval | None
+    rank_icir: Interval | None
     by_seed: tuple[tuple[float | None, float | None], ...]
     over_ridge: Interval | None
     over_below: Interval | None
@@ -85,13 +87,21 @@ class Ladder:
         histories = [getattr(f.fitted, "history", None) for f in fits]
         book = None if name not in e.of_model else e.books[e.of_model[name]]
         return Rung(
-            name, len(alone), s.ic.interval, s.rank_ic.interval, s.ic.icir, s.rank_ic.icir,
+            name, len(alone), s.ic.interval, s.rank_ic.interval, self._ratio(s.daily_ic), self._ratio(s.daily_rank_ic),
             tuple((x.ic.mean, x.rank_ic.mean) for x in singles),
             None if name == "ridge" else self._gain(name, "ridge"), None if below is None else self._gain(name, below),
             None if book is None else e.performance[e.of_model[name]].cagr, self._over_random(name, book),
             None if book is None else self._capture(name, book), tuple(_seconds(f) for f in fits),
             tuple(len(h.epochs) for h in histories if h is not None),
         )  # fmt: skip
+
+    def _ratio(self, daily: Floats) -> Interval | None:
+        """Return mean over deviation of a daily series with its interval: the ICIR is its Sharpe ratio a day."""
+        rng = Stream(self.result.study.settings.seed, "ladder", "icir")
+        try:
+            return sharpe_interval(daily[np.isfinite(daily)], rng.numpy(), periods_per_year=1.0)
+        except DataError:  # a forecast of nothing has no IC on any date
+            return None
 
     def _gain(self, name: str, rival: str) -> Interval | None:
         e = self.result.evaluation
@@ -143,9 +153,10 @@ class Ladder:
     def to_text(self) -> str:
         """Return the table as Markdown, which a terminal shows as well as a page."""
         per = self.result.study.settings.periods_per_year
-        mean = Interval(float(np.mean([_yearly(x, per) for x in self.random])), 0, 0).estimate
-        head = ("rung", "IC (95 %)", "ICIR", "RankIC (95 %)", "RankIC by seed", "over ridge", "over the one above",
-                "net a year", "over random (95 %)", "capture", "s a fit", "epochs", "verdict")  # fmt: skip
+        mean = np.mean([_yearly(x, per) for x in self.random])
+        head = ("rung", "IC (95 %)", "ICIR (95 %)", "RankIC (95 %)", "RankICIR (95 %)", "RankIC by seed", "over ridge",
+                "over the one above", "net a year", "over random (95 %)", "capture", "s a fit", "epochs",
+                "verdict")  # fmt: skip
         rows = [head, tuple("---" for _ in head), *(_cells(x) for x in self.rungs)]
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         label = self.result.prepared.label.names[self.result.evaluation.output]
@@ -173,30 +184,36 @@ def _yearly(returns: Floats, per_year: float) -> float:
 def _cells(x: Rung) -> tuple[str, ...]:
     by_seed = " ".join(_short(v[1]) for v in x.by_seed) if x.seeds > 1 else ""
     return (
-        x.model, _interval(x.ic), "" if x.icir is None else f"{x.icir:.2f}", _interval(x.rank_ic), by_seed,
+        x.model, _interval(x.ic), _interval(x.icir, 2), _interval(x.rank_ic), _interval(x.rank_icir, 2), by_seed,
         _interval(x.over_ridge), _interval(x.over_below), "" if x.net is None else f"{100 * x.net:.1f} %",
         _percent(x.over_random), "" if x.capture is None else f"{x.capture:.3f}",
         "" if not x.seconds else f"{np.mean(x.seconds):.0f}", " ".join(map(str, x.epochs)), x.words,
     )  # fmt: skip
 
 
-def _interval(i: Interval | None) -> str:
-    return "" if i is None else f"{_short(i.estimate)} ({_short(i.lo)}, {_short(i.hi)})"
+def _interval(i: Interval | None, digits: int = 4) -> str:
+    return "" if i is None else f"{_short(i[0], digits)} ({_short(i[1], digits)}, {_short(i[2], digits)})"
 
 
 def _percent(i: Interval | None) -> str:
     return "" if i is None else f"{100 * i.estimate:.1f} % ({100 * i.lo:.1f}, {100 * i.hi:.1f})"
 
 
-def _short(v: float | None) -> str:
-    return "" if v is None else f"{v:.4f}".replace("0.", ".", 1)
+def _short(v: float | None, digits: int = 4) -> str:
+    return "" if v is None else re.sub(r"^(-?)0\.", r"\1.", f"{v:.{digits}f}")
 
 
-def command(study: Path, out: Path | None, assignments: list[str], *, resume: bool, quiet: bool, as_json: bool) -> str:
-    """Run a study file (or take up its run in ``out``) and return its ladder as text; it is kept in the run folder."""
+def command(
+    study: Path, out: Path | None, assignments: list[str], *, resume: bool, quiet: bool, as_json: bool
+) -> tuple[str, int]:
+    """Run a study file (or take up its run in ``out``); return its ladder as text, and the audit's exit code.
+
+    The table is kept in the run folder as ladder.md.
+    """
     from hitherto.study.core import Study
 
     result = Study.load(study, assignments).run(out, resume=resume, progress="off" if quiet else "auto")
     ladder = Ladder(result)
-    (result.run.folder / "ladder.md").write_text(ladder.to_text() + "\n", encoding="utf-8")
-    return ladder.to_json() if as_json else f"{ladder.to_text()}\nreport: {result.run.folder / 'report.html'}"
+    write_atomic(result.run.folder / "ladder.md", (ladder.to_text() + "\n").encode())
+    text = ladder.to_json() if as_json else f"{ladder.to_text()}\nreport: {result.run.folder / 'report.html'}"
+    return text, 0 if result.audit is None else result.audit.exit_code

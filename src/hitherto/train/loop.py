@@ -297,9 +297,10 @@ class _Job:
             return f"no better validation loss for {self.state.bad} epochs"
         if self.state.epoch >= self.limit:
             return f"all {self.limit} epochs done"
-        budget = self.settings.cpu_seconds
-        if 0 < budget < self.state.spent * (1 + 1 / max(self.state.epoch, 1)):
-            return f"another epoch would pass the budget of {budget:g} CPU seconds ({self.state.spent:.0f} spent)"
+        s, budget = self.state, self.settings.cpu_seconds
+        # asked between epochs only: in the middle of one, time is spent on what the count of epochs does not hold yet
+        if s.epoch and not s.step and 0 < budget < s.spent * (1 + 1 / s.epoch):
+            return f"another epoch would pass the budget of {budget:g} CPU seconds ({s.spent:.0f} spent)"
         return ""
 
     def _spend(self) -> None:
