@@ -101,3 +101,17 @@ def test_an_internal_error_is_not_taken_for_a_leak(monkeypatch, capsys):
     monkeypatch.setenv("HITHERTO_DEBUG", "1")
     with pytest.raises(ZeroDivisionError, match="planted"):
         cli.main()
+
+
+def test_the_ladder_ends_with_the_exit_code_of_the_audit(tmp_path, monkeypatch, capsys):
+    from hitherto.study import ladder
+
+    monkeypatch.setattr(ladder, "command", lambda *arguments, **options: ("the table", 1))
+    code, out, _ = call(monkeypatch, capsys, "ladder", tmp_path / "study.toml", "--out", tmp_path / "run")
+    assert (code, out) == (1, "the table\n")
+
+
+def test_growing_keeps_no_run_folder(tmp_path, monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys, "ladder", tmp_path / "s.toml", "--grow", "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert err == "hitherto: --grow keeps no run folder: leave --out and --resume out\n"
