@@ -32,26 +32,28 @@ def market(close, open_=None, growth=None, tradable=None):
 
 
 def slow_sale(cash, held, asked, at, costs, allow_short):
-    """One sale: (shares sold, price, fee, reason)."""
+    """One sale: (shares sold, price, fee, slippage, reason)."""
     amount = asked if allow_short else min(asked, max(held, 0.0))
     if amount == 0:
-        return 0.0, NAN, 0.0, "no shares"
+        return 0.0, NAN, 0.0, 0.0, "no shares"
     if amount != held:
         amount = whole(amount, costs) if allow_short else min(whole(amount, costs), held)
     if amount == 0:
-        return 0.0, NAN, 0.0, "below one lot"
-    price = at * (1 - costs.slippage_bps / 1e4)
-    fee = max(amount * price * costs.fee_bps / 1e4, costs.min_fee) + amount * price * costs.sell_tax_bps / 1e4
-    if not allow_short and cash + amount * price < fee:
-        return 0.0, NAN, 0.0, "no cash"
-    return amount, price, fee, "filled"
+        return 0.0, NAN, 0.0, 0.0, "below one lot"
+    value = amount * at
+    fee = max(value * costs.fee_bps / 1e4, costs.min_fee) + value * costs.sell_tax_bps / 1e4
+    slip = value * costs.slippage_bps / 1e4
+    if not allow_short and cash + value < fee + slip:
+        return 0.0, NAN, 0.0, 0.0, "no cash"
+    return amount, at, fee, slip, "filled"
 
 
 def slow_scale(cash, values, costs):
     """The largest share of all buys that the cash affords, by bisection."""
 
     def cost(s):
-        return sum(s * v + max(s * v * costs.fee_bps / 1e4, costs.min_fee) for v in values)
+        slip = 1 + costs.slippage_bps / 1e4
+        return sum(s * v * slip + max(s * v * costs.fee_bps / 1e4, costs.min_fee) for v in values)
 
     if not values or cost(1.0) <= cash * (1 - 1e-12):
         return 1.0
@@ -73,31 +75,33 @@ def slow_step(state, orders, row, costs, price="close", allow_short=False, reinv
     corporate, reason = 0.0, ["filled"] * len(orders)
     filled, paid, fees = [0.0] * len(orders), [NAN] * len(orders), [0.0] * len(orders)
     for n in names:
-        credit = shares[n] * (last[n] - last[n] / row.growth[n])
+        in_shares = reinvest or row.growth[n] < 1  # a falling factor is a reverse split
+        credit = shares[n] * (last[n] - last[n] / row.growth[n]) if row.growth[n] > 1 else 0.0
         corporate += credit
-        cash += 0 if reinvest else credit
-        shares[n] *= row.growth[n] if reinvest else 1
-        orders[n] *= row.growth[n] if reinvest else 1
+        cash += 0 if in_shares else credit
+        shares[n] *= row.growth[n] if in_shares else 1
+        orders[n] *= row.growth[n] if in_shares else 1
         last[n] /= row.growth[n]
     for n in names:
         if orders[n] and not (row.tradable[n] and at[n] > 0):
             reason[n] = "not tradable"
         elif orders[n] < 0:
-            amount, paid[n], fees[n], reason[n] = slow_sale(cash, shares[n], -orders[n], at[n], costs, allow_short)
+            sale = slow_sale(cash, shares[n], -orders[n], at[n], costs, allow_short)
+            amount, paid[n], fees[n], slip, reason[n] = sale
             if amount:
-                cash, shares[n], filled[n] = cash + amount * paid[n] - fees[n], shares[n] - amount, -amount
+                cash, shares[n], filled[n] = cash + amount * paid[n] - fees[n] - slip, shares[n] - amount, -amount
     wanted = {n: whole(orders[n], costs) for n in names if orders[n] > 0 and reason[n] == "filled"}
-    price_up = {n: at[n] * (1 + costs.slippage_bps / 1e4) for n in wanted}
-    values = [wanted[n] * price_up[n] for n in wanted if wanted[n]]
+    values = [wanted[n] * at[n] for n in wanted if wanted[n]]
     scale = 1.0 if allow_short else slow_scale(cash, values, costs)
     for n, asked in wanted.items():
         amount = asked if scale == 1 else whole(asked * scale, costs)
         if amount == 0:
             reason[n] = "no cash" if asked else "below one lot"
             continue
-        filled[n], paid[n] = amount, price_up[n]
+        filled[n], paid[n] = amount, at[n]
         fees[n] = max(amount * paid[n] * costs.fee_bps / 1e4, costs.min_fee)
-        cash, shares[n] = cash - amount * paid[n] - fees[n], shares[n] + amount
+        cash -= amount * paid[n] * (1 + costs.slippage_bps / 1e4) + fees[n]
+        shares[n] += amount
     last = [c if np.isfinite(c) else p for p, c in zip(last, row.close, strict=True)]
     return State(cash, np.array(shares), np.array(last)), filled, paid, fees, reason, corporate
 
@@ -154,7 +158,7 @@ def test_a_batch_equals_its_accounts_one_by_one(seed, short):
     state, orders, row, costs = random_case(seed, B=4, short=short, min_fee=1.0)
     after, fills = step(state, orders, row, costs, allow_short=short)
     for b in range(4):
-        one, its = step(State(*(x[b] for x in state)), orders[b], row, costs, allow_short=short)
+        one, its = step(State(*(x[b] for x in state[:3])), orders[b], row, costs, allow_short=short)
         for whole, single in zip([*after, *fills], [*one, *its], strict=True):
             assert np.array_equal(whole[b], single, equal_nan=True)
     rows = MarketRow(*(np.tile(x, (4, 1)) for x in row))
@@ -168,24 +172,24 @@ def test_long_only_never_borrows_nor_shorts(seed, lot, min_fee):
     after, fills = step(state, orders * 50, row, costs)
     assert (after.cash >= 0).all()
     assert (after.shares >= 0).all()
-    held = state.cash + fills.corporate - np.nansum(fills.shares * fills.price, axis=1) - fills.fee.sum(1)
+    held = state.cash + fills.corporate - np.nansum(fills.shares * fills.price, axis=1) - (fills.fee + fills.slippage).sum(1)
     np.testing.assert_allclose(after.cash, held, rtol=1e-9, atol=1e-6)
     assert ((fills.shares == 0) == np.isnan(fills.price)).all()
     assert not fills.shares[(fills.reason != 0)].any()
 
 
 def test_one_bar_by_hand():
-    """A: 100 shares, last 10, ex date with factor 1.25 -> ex price 8, 200 in cash. Sell 50 at 8 less 1 % slippage =
-    7.92: 396, fee 10 bps 0.396, tax 10 bps 0.396. B: buy 20 at 25 plus 1 % = 25.25: 505, fee 0.505."""
+    """A: 100 shares, last 10, ex date with factor 1.25 -> ex price 8, 200 in cash. Sell 50 at 8: 400, fee 10 bps
+    0.40, tax 10 bps 0.40, slippage 1 % 4. B: buy 20 at 25: 500, fee 0.50, slippage 5."""
     state = State(100.0, np.array([100.0, 0.0]), np.array([10.0, 24.0]))
     row = market([8.0, 25.0], growth=[1.25, 1.0])
     costs = Costs(fee_bps=10, slippage_bps=100, sell_tax_bps=10)
     after, fills = step(state, np.array([-50.0, 20.0]), row, costs)
     assert fills.corporate == pytest.approx(200, rel=1e-12)
-    assert fills.price == pytest.approx([7.92, 25.25], rel=1e-12)
-    assert fills.fee == pytest.approx([0.792, 0.505], rel=1e-12)
+    assert fills.price == pytest.approx([8, 25], rel=1e-12)
+    assert fills.fee == pytest.approx([0.8, 0.5], rel=1e-12)
     assert fills.slippage == pytest.approx([4, 5], rel=1e-12)
-    assert after.cash == pytest.approx(100 + 200 + 396 - 0.792 - 505 - 0.505, rel=1e-12)
+    assert after.cash == pytest.approx(100 + 200 + 400 - 0.8 - 4 - 500 - 0.5 - 5, rel=1e-12)
     assert after.shares.tolist() == [50, 20]
     assert after.last.tolist() == [8, 25]
 
@@ -277,28 +281,28 @@ def weights_of(values, decided=None, name="w"):
 def test_three_bars_by_hand():
     """Capital 1000, 10 bps fee, 10 bps slippage, half each in A and B decided at bar 0, all in A decided at bar 1.
 
-    Bar 0: closes 10, 20: orders 50 A, 25 B. Bar 1: closes 11, 19. A costs 50 x 11.011 = 550.55, B 25 x 19.019 =
-    475.475, with fees 1.001 x 1026.025 = 1027.051025 > 1000: scale 0.973661... Bar 2: A goes ex by 1.1 to 10, B halts.
+    Bar 0: closes 10, 20: orders 50 A, 25 B. Bar 1: closes 11, 19. A is worth 50 x 11 = 550, B 25 x 19 = 475,
+    with fee and slippage 1.002 x 1025 = 1027.05 > 1000: scale 0.973662... Bar 2: A goes ex by 1.1 to 10, B halts.
     """
     panel = panel_of([[10, 20], [11, 19], [10, NAN]], factor=[[1, 1], [1, 1], [1.1, 1]])
     w = weights_of([[0.5, 0.5], [1, 0], [0, 0]])
     book = simulate(panel, w, costs=Costs(fee_bps=10, slippage_bps=10), capital=1000)
-    s = 1000 / (1.001 * (50 * 11.011 + 25 * 19.019))
+    s = 1000 / (1.002 * (50 * 11 + 25 * 19))
     a, b = 50 * s, 25 * s
     equity1 = a * 11 + b * 19
     assert book.equity[:2] == pytest.approx([1000, equity1], rel=1e-11)
     assert book.cash[1] == pytest.approx(0, abs=1e-8)
-    assert book.fees[1] == pytest.approx(1000 / 1001, rel=1e-9)
+    assert book.fees[1] == pytest.approx(1 / 1.002, rel=1e-9)
     assert book.slippage[1] == pytest.approx(0.001 * equity1, rel=1e-9)
     assert book.corporate[2] == pytest.approx(a * 11 * (1 - 1 / 1.1), rel=1e-9)
     # The order for A (decided at 11) buys with the dividend; B, halted, is refused and stays.
-    bought = min(equity1 / 11 - a, a * 1 / (1.001 * 10.01))
+    bought = min(equity1 / 11 - a, a * 1 / (1.002 * 10))
     assert book.shares[2] == pytest.approx([a + bought, b], rel=1e-9)
     assert book.equity[2] == pytest.approx(book.cash[2] + (a + bought) * 10 + b * 19, rel=1e-9)
     f = book.fills
     assert [f.t.tolist(), f.n.tolist(), f.decided.tolist()] == [[1, 1, 2, 2], [0, 1, 0, 1], [0, 0, 1, 1]]
     assert f.ordered == pytest.approx([50, 25, equity1 / 11 - a, -b], rel=1e-9)
-    assert [REASONS[c] for c in f.reason] == ["filled", "filled", "filled", "not tradable"]
+    assert [REASONS[c] for c in f.reason] == ["filled", "filled", "filled", "suspended"]
     assert np.isnan(f.price[3])
     assert book.flags == ()
 
@@ -316,7 +320,7 @@ def check_book(book, panel, costs=None):
     held = np.where(book.shares != 0, book.shares * book.price, 0).sum(1)
     np.testing.assert_allclose(book.cash + held, book.equity, rtol=1e-9)
     flow = np.zeros(len(book.cash))
-    paid = np.where(book.fills.shares != 0, book.fills.shares * book.fills.price, 0) + book.fills.fee
+    paid = np.where(book.fills.shares != 0, book.fills.shares * book.fills.price, 0) + book.fills.fee + book.fills.slippage
     np.add.at(flow, book.fills.t - book.start, paid)
     moved = np.diff(book.cash) - book.corporate[1:]
     np.testing.assert_allclose(moved, -flow[1:], atol=1e-9 * np.abs(book.equity).max())
@@ -464,7 +468,7 @@ def test_a_suspended_name_is_kept_and_refused():
     # Sold at bar 2 in vain; bars 2 and 3 know no close of A and order nothing; bar 4 is the last.
     assert [(int(t), REASONS[r]) for t, n, r in zip(f.t, f.n, f.reason, strict=True) if n == 0] == [
         (1, "filled"),
-        (2, "not tradable"),
+        (2, "suspended"),
     ]
 
 
@@ -472,7 +476,7 @@ def test_a_suspension_flag_refuses_even_where_a_price_is_given():
     halted = np.array([[False], [True], [False]])
     panel = panel_of([[10.0], [10.0], [10.0]]).replace(suspended=halted)
     book = simulate(panel, weights_of([[1.0]] * 3), capital=100)
-    assert [REASONS[r] for r in book.fills.reason] == ["not tradable", "filled"]
+    assert [REASONS[r] for r in book.fills.reason] == ["suspended", "filled"]
     assert [bool(row.tradable[0]) for row in Outcome(panel).markets()] == [True, False, True]
 
 
@@ -482,7 +486,7 @@ def test_a_delisted_position_stays_frozen_and_is_reported():
     book = simulate(panel, weights_of([[1.0], [0], [0], [0]]), capital=80)
     assert book.equity == pytest.approx([80, 80, 80, 80], rel=1e-9)
     assert book.flags == ("delisted: 1 positions are frozen at their last price: A",)
-    assert [REASONS[r] for r in book.fills.reason] == ["filled", "not tradable"]
+    assert [REASONS[r] for r in book.fills.reason] == ["filled", "not listed"]
 
 
 def test_ruin_closes_the_book_and_is_flagged():

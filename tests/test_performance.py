@@ -207,7 +207,7 @@ def book(equity, name="toy", fees=0.0, slippage=0.0, traded=0.0, start=3):
     k = len(e)
     empty = np.zeros(0)
     ints = empty.astype(np.int32)
-    fills = Fills(ints, ints, ints, empty, empty, empty, empty.astype(np.uint8))
+    fills = Fills(ints, ints, ints, *[empty] * 8, empty.astype(np.uint8))
     full = [np.full(k, float(v)) for v in (fees, slippage, 0.0, traded)]
     return Book(name, start, e, e, np.zeros((k, 1)), np.ones((k, 1)), *full, fills)
 

@@ -145,9 +145,7 @@ def test_forecasters_flow_to_a_book(model):
     assert np.allclose(weights.values[decided].sum(1), 1)
     none = np.zeros(0)
     ones = np.ones(3)
-    fills = Fills(
-        none.astype(np.int32), none.astype(np.int32), none.astype(np.int32), none, none, none, none.astype(np.uint8)
-    )
+    fills = Fills(*[none.astype(np.int32)] * 3, *[none] * 8, none.astype(np.uint8))
     book = Book("flat", 0, ones, ones, np.zeros((3, 6)), np.ones((3, 6)), 0 * ones, 0 * ones, 0 * ones, 0 * ones, fills)
     assert np.array_equal(book.returns, [0, 0])
 

@@ -20,7 +20,7 @@ def book(name, returns, start=0):
     e = np.concatenate([[100.0], 100.0 * np.cumprod(1 + np.asarray(returns))])
     zero, empty = np.zeros(len(e)), np.zeros(0)
     ints = empty.astype(np.int32)
-    fills = Fills(ints, ints, ints, empty, empty, empty, empty.astype(np.uint8))
+    fills = Fills(ints, ints, ints, *[empty] * 8, empty.astype(np.uint8))
     return Book(name, start, e, e, np.zeros((len(e), 1)), np.ones((len(e), 1)), zero, zero, zero, zero, fills)
 
 

@@ -151,8 +151,9 @@ def fill_frame(panel: Panel, book: Book) -> pl.DataFrame:
     frame = pl.DataFrame(
         {
             "book": [book.name] * len(f.t), "decided": sessions[f.decided], "date": sessions[f.t],
-            "symbol": symbols[f.n], "shares": f.shares, "price": f.price, "fee": f.fee,
-            "reason": np.array(REASONS)[f.reason],
+            "symbol": symbols[f.n], "ordered": f.ordered, "shares": f.shares, "price": f.price,
+            "commission": f.commission, "tax": f.tax, "transfer": f.transfer, "other": f.other,
+            "slippage": f.slippage, "reason": np.array(REASONS)[f.reason],
         },
         schema_overrides={"book": pl.String},
     )  # fmt: skip

@@ -1,50 +1,86 @@
-"""Book: the simulated truth of one portfolio."""
+"""Book: the simulated truth of one portfolio, and its fills, every order with its fee parts or its reason."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from hitherto.panel import Panel
+
 Floats = NDArray[np.float64]
+
+REASONS = (
+    "filled", "not tradable", "no cash", "no shares", "below one lot", "limit up", "limit down", "one price", "T+1",
+    "volume cap", "suspended", "not listed",
+)  # fmt: skip
+# Compiled into exchange/kernels.py, whose disk cache does not see this file: append, never renumber.
+(
+    FILLED, NOT_TRADABLE, NO_CASH, NO_SHARES, BELOW_LOT, LIMIT_UP, LIMIT_DOWN, ONE_PRICE, T_PLUS_1, VOLUME_CAP,
+    SUSPENDED, NOT_LISTED,
+) = range(len(REASONS))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Fills:
     """The fills table, one row per order that met the market: K rows, in time order.
 
-    t, n: (K,) int32 bar and listing of the fill. decided: (K,) int32 bar of the decision (always < t,
-    except in a book flagged "same_close").
-    shares: (K,) float64 signed (0 when refused). price: (K,) float64, slippage included, NaN when refused.
-    fee: (K,) float64 >= 0.
-    reason: (K,) uint8 code, 0 = filled, perhaps in part; see REASONS. ordered: (K,) float64 signed shares asked for,
-    empty when not recorded: ``shares`` is smaller where cash, holding or lots did not allow it all.
+    t, n: (K,) int32 bar and listing of the fill. decided: (K,) int32 bar of the decision (always < t, except in a book
+    flagged "same_close"). ordered, shares: (K,) float64 signed shares, asked for and done (0 when refused): less is
+    done where cash, holding, lots or volume did not allow it all. price: (K,) float64 price on the tape, NaN when
+    refused. commission, tax, transfer, other: (K,) float64 >= 0, the parts of the fee in currency; slippage: (K,)
+    float64, slippage and impact, a cost beside the price. reason: (K,) uint8 code, see REASONS; 0 = filled, perhaps in
+    part.
     """
 
     t: NDArray[np.int32]
     n: NDArray[np.int32]
     decided: NDArray[np.int32]
+    ordered: Floats
     shares: Floats
     price: Floats
-    fee: Floats
+    commission: Floats
+    tax: Floats
+    transfer: Floats
+    other: Floats
+    slippage: Floats
     reason: NDArray[np.uint8]
-    ordered: Floats = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def fee(self) -> Floats:
+        """(K,) float64: commission + tax + transfer + other, in currency."""
+        return self.commission + self.tax + self.transfer + self.other
 
-REASONS = ("filled", "not tradable", "no cash", "no shares", "below one lot")
-# Compiled into exchange/step.py, whose disk cache does not see this file: append, never renumber.
-FILLED, NOT_TRADABLE, NO_CASH, NO_SHARES, BELOW_LOT = range(len(REASONS))
+    def table(self, panel: Panel) -> pl.DataFrame:
+        """Return the fills as a table: date, decided, symbol, side, ordered, shares, price, fee parts, reason."""
+        import polars as pl
+
+        symbols = np.asarray(panel.symbols, object)
+        return pl.DataFrame({
+            "date": panel.sessions[self.t], "decided": panel.sessions[self.decided],
+            "symbol": pl.Series(symbols[self.n].tolist(), dtype=pl.String),
+            "side": pl.Series(np.where(self.ordered > 0, "buy", "sell").tolist(), dtype=pl.String),
+            "ordered": self.ordered, "shares": self.shares, "price": self.price, "commission": self.commission,
+            "tax": self.tax, "transfer": self.transfer, "other": self.other, "slippage": self.slippage,
+            "reason": pl.Series([REASONS[r] if r else "" for r in self.reason], dtype=pl.String),
+        })  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Book:
     """What a portfolio really did. Rows are bars start..stop-1 of the panel; K = stop - start.
 
-    equity = cash + sum(shares x last price) on every bar. cash, equity, fees, corporate: (K,) float64 in currency.
-    slippage: (K,) float64 currency paid against the undisturbed price. shares: (K, N) float64. price: (K, N) float64
-    last known raw price used for valuation. traded: (K,) float64 value traded. fills: the fills table. flags: what a
-    reader must know before trusting the figures (same-close fills, positions frozen by a delisting, ruin).
+    equity = cash + sum(shares x last price) on every bar; under rules to the fen, each holding's value rounded by
+    itself. cash, equity, fees, corporate: (K,) float64 in currency. slippage: (K,) float64 currency paid beside the
+    prices of the tape. shares: (K, N) float64. price: (K, N) float64 last known raw price used for valuation. traded:
+    (K,) float64 value traded. fills: the fills table. flags: what a reader must know before trusting the figures
+    (same-close fills, positions frozen by a delisting, ruin). rules: market and digest of the rules in force, "" for a
+    market without rules.
     """
 
     name: str
@@ -59,6 +95,7 @@ class Book:
     traded: Floats
     fills: Fills
     flags: tuple[str, ...] = ()
+    rules: str = ""
 
     @property
     def returns(self) -> Floats:
