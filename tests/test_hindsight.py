@@ -17,6 +17,8 @@ from hitherto.hindsight import (
     best_topk,
     capture,
     compound,
+    compound_edge,
+    power_of_time,
     random_capture,
     rebalance_returns,
     worst_path,
@@ -245,15 +247,99 @@ def test_the_best_book_captures_all_and_random_ones_lie_around_their_mean():
     assert np.array_equal(got.values, again.values)
 
 
+def test_topk_net_of_costs_by_hand():
+    panel = make_panel(T=6, N=3).replace(
+        fields={"close": np.array([[9.0, 9, 9], [10, 10, 10], [9, 9, 9], [11, 12, 5], [9, 9, 9], [9, 9, 9]])}
+    )
+    rows = np.array([0, 2, 3])  # the best: name 1 gains 20 %, then name 2 gains 80 %
+    costs = Costs(fee_bps=60, slippage_bps=40, sell_tax_bps=50)  # 1 % to buy, 1.5 % to sell
+    assert best_topk(panel, 1, rows, costs=costs) == pytest.approx([1.2 / 1.01 - 1, 0.985 / 1.01 * 9 / 5 - 1])
+    assert best_topk(panel, 1, rows, costs=costs)[0] < best_topk(panel, 1, rows)[0]
+    # The worst: name 2 halves; then name 1 falls to 9/12.
+    assert worst_topk(panel, 1, rows, costs=costs) == pytest.approx([0.5 / 1.01 - 1, 0.985 / 1.01 * 9 / 12 - 1])
+    # A name that stays is not traded at k = 1: it pays once.
+    stay = panel.replace(fields={"close": np.cumprod(np.full((6, 3), [1.1, 1.0, 0.9]), axis=0)})
+    assert best_topk(stay, 1, np.arange(4), costs=100) == pytest.approx([1.1 / 1.01 - 1, 0.1, 0.1])
+
+
+@settings(max_examples=20)
+@given(seed=seeds, k=st.integers(1, 6), fill=st.sampled_from(["next_close", "next_open"]))
+def test_topk_net_of_costs_is_the_book_that_goes_from_pick_to_pick(seed, k, fill):
+    panel = make_panel(T=30, N=5, seed=seed, halts=0.1, factor=True)
+    rows, costs = np.arange(2, 27, 3), Costs(fee_bps=30, sell_tax_bps=100)
+    gross, net = (best_topk(panel, k, rows, fill, costs=c) for c in (None, costs))
+    assert (net <= gross + 1e-15).all()
+    assert best_topk(panel, k, rows, fill, costs=0) == pytest.approx(gross, abs=1e-12)
+    price = np.where(panel.suspended, np.nan, panel.view("open" if fill == "next_open" else "close"))[rows + 1]
+    held, cash = np.zeros(5), 1.0
+    for i, r in enumerate(price[1:] / price[:-1] - 1):
+        order = [n for n in np.argsort(-r, kind="stable") if np.isfinite(r[n])][:k]
+        before, low, high = held.sum() + cash, 0.0, held.sum() + cash
+        for _ in range(60):  # the wealth left after the costs of bringing the picks to 1/k of it
+            after = (low + high) / 2
+            target = np.where(np.isin(np.arange(5), order), after / k, 0.0)
+            change = target - held
+            spent = 0.003 * change[change > 0].sum() - 0.013 * change[change < 0].sum()
+            low, high = (after, high) if after + spent < before else (low, after)
+        cash = after - target.sum()
+        held = target * np.where(np.isfinite(r), 1 + r, 1)
+        assert net[i] == pytest.approx((held.sum() + cash) / before - 1, abs=1e-12)
+
+
+def test_weeks_quarters_and_several_names():
+    panel = make_panel(T=200, N=4, seed=3)  # every day from Monday 2015-01-05
+    weeks = best_single(panel, 0, 22, every="week")
+    assert [(p.first, p.last) for p in weeks] == [
+        ("2015-01-05", "2015-01-11"), ("2015-01-11", "2015-01-18"), ("2015-01-18", "2015-01-25"),
+        ("2015-01-25", "2015-01-26"),
+    ]  # fmt: skip
+    assert [p.last for p in best_single(panel, every="quarter")] == ["2015-03-31", "2015-06-30", "2015-07-23"]
+    (one,), (two,), (all_,) = (best_single(panel, every=300, top=k) for k in (1, 2, 9))
+    price = panel.view("close")
+    gain = np.sort(price[-1] / price[0] - 1)[::-1]
+    assert one.gains == pytest.approx(gain[:1])
+    assert (two.assets[0], two.gains[0]) == (one.asset, one.gain) == (two.asset, one.gains[0])
+    assert two.gain == pytest.approx(gain[:2].mean())
+    assert two.wealth == pytest.approx(1 + two.gain)
+    assert all_.gains == pytest.approx(gain)
+    assert worst_single(panel, every=300, top=4)[0].assets == all_.assets[::-1]
+
+
+def test_the_power_of_time():
+    assert compound_edge(-0.01, 365) == pytest.approx(0.0255, abs=5e-5)
+    assert compound_edge(0.01, 365) == pytest.approx(37.78, abs=5e-3)
+    assert power_of_time(37.7834, 365) == pytest.approx(0.01, abs=1e-7)
+    assert power_of_time(1.0, 7) == 0
+    assert compound_edge(0.0, 1e9) == 1
+    with pytest.raises(
+        DataError, match=r"^power_of_time: total must be final over initial wealth, a number > 0, got 0"
+    ):
+        power_of_time(0.0, 365)
+    with pytest.raises(DataError, match=r"^power_of_time: periods must be a number > 0, got 0$"):
+        power_of_time(2.0, 0)
+    with pytest.raises(DataError, match=r"^compound_edge: edge must be a fraction > -1 \(0.01 = 1 %\), got -1$"):
+        compound_edge(-1, 3)
+    with pytest.raises(
+        DataError, match=r"^compound_edge: \(1 \+ 1\) \*\* 2000 is about 10\^602, too large for a float"
+    ):
+        compound_edge(1.0, 2000)
+
+
+@given(edge=st.floats(-0.5, 0.5), periods=st.floats(0.1, 300))
+def test_the_power_of_time_and_its_reverse(edge, periods):
+    assert power_of_time(compound_edge(edge, periods), periods) == pytest.approx(edge, rel=1e-9, abs=1e-12)
+
+
 def test_messages():
     panel = make_panel(T=10, N=3)
     rows = np.array([1, 4])
     with pytest.raises(
-        ConfigError, match=r"^hindsight: every must be a whole number of bars >= 1, 'month' or 'year', got 0$"
+        ConfigError,
+        match=r"^hindsight: every must be a whole number of bars >= 1, or one of week, month, quarter, year; got 0$",
     ):
         best_single(panel, every=0)
-    with pytest.raises(ConfigError, match=r"'month' or 'year', got 'week'$"):
-        best_single(panel, every="week")
+    with pytest.raises(ConfigError, match=r"quarter, year; got 'day'$"):
+        best_single(panel, every="day")
     with pytest.raises(ConfigError, match=r"^hindsight: rows 9..10 hold no period; the panel has rows 0..9$"):
         best_path(panel, 0, start=9)
     with pytest.raises(ConfigError, match=r"^hindsight: cost_bps must lie in \[0, 10000\), got -1$"):
@@ -266,6 +352,10 @@ def test_messages():
         best_topk(panel, 1, np.array([3, 3]))
     with pytest.raises(DataError, match=r"^hindsight: rebalances 1..9 fill one bar later; the panel's last is 9$"):
         worst_topk(panel, 1, np.array([1, 9]))
+    with pytest.raises(ConfigError, match=r"^hindsight: top must be a whole number of names >= 1, got 0$"):
+        worst_single(panel, top=0)
+    with pytest.raises(ConfigError, match=r"^hindsight: capital must be a positive amount, got nan$"):
+        best_single(panel, capital=float("nan"))
     one, nan = np.zeros(2), np.array([0.0, np.nan])
     with pytest.raises(DataError, match=r"best and worst k are the same at every rebalance; k must be below"):
         capture(one, one, one)
