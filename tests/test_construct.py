@@ -1,12 +1,25 @@
-"""Construct: targets from scores, against hand-worked rows and a set-based twin of Qlib's rule."""
+"""Construct: targets from scores, against hand-worked rows, the plain loops they replace, and a twin of Qlib's rule."""
+
+import subprocess
+import sys
+from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hitherto.errors import ConfigError, DataError
-from hitherto.portfolio.construct import buy_and_hold, equal_weight, long_short, topk, topk_dropout
+from hitherto.portfolio.construct import (
+    buy_and_hold,
+    equal_weight,
+    long_short,
+    quantiles,
+    score_weighted,
+    topk,
+    topk_dropout,
+)
 
 NAN = np.nan
 
@@ -36,6 +49,101 @@ def qlib_twin(scores, mask, k, drop):
             held = (held - sell) | set(today[: len(sell) + k - len(held)])
         out.append(set(held))
     return out
+
+
+def best(row, among):
+    """Columns of ``among``, best score first, ties by column: a stable sort."""
+    columns = np.flatnonzero(among)
+    return columns[np.argsort(-row[columns], kind="stable")]
+
+
+def scheduled(known, every):
+    return known & ((np.arange(len(known)) - int(np.argmax(known))) % every == 0)
+
+
+def slow_topk(scores, mask, k, every):
+    ok = mask & np.isfinite(scores)
+    values, decided = np.zeros(scores.shape), scheduled(ok.any(1), every)
+    for t in np.flatnonzero(decided):
+        values[t, best(scores[t], ok[t])[:k]] = 1.0 / k
+    return values, decided
+
+
+def slow_dropout(scores, mask, k, drop, every):
+    ok = mask & np.isfinite(scores)
+    values, decided = np.zeros(scores.shape), scheduled(ok.any(1), every)
+    held = np.zeros(scores.shape[1], bool)
+    for t in np.flatnonzero(decided):
+        room = k - int(held.sum())
+        today = best(scores[t], ok[t] & ~held)[: drop + room]
+        both = held.copy()
+        both[today] = True
+        worst = best(np.where(ok[t], scores[t], -np.inf), both)[max(0, int(both.sum()) - drop) :]
+        sell = worst[held[worst]]
+        held[sell] = False
+        held[today[: len(sell) + room]] = True
+        values[t, held] = 1.0 / k
+    return values, decided
+
+
+def slow_long_short(scores, mask, k, quantile, every, gross):
+    ok = mask & np.isfinite(scores)
+    values, decided = np.zeros(scores.shape), scheduled(ok.sum(1) >= 2, every)
+    for t in np.flatnonzero(decided):
+        order = best(scores[t], ok[t])
+        m = min(k or max(1, int(np.floor(quantile * len(order) + 1e-9))), len(order) // 2)
+        values[t, order[:m]] = gross / 2 / m
+        values[t, order[-m:]] = -gross / 2 / m
+    return values, decided
+
+
+def wide(seed):
+    """Scores of every kind a kernel may meet: ties, signed zeros, huge and tiny ones, holes, empty rows."""
+    rng = np.random.default_rng(seed)
+    T, N = int(rng.integers(1, 25)), int(rng.integers(1, 60))
+    kinds = [rng.normal(size=(T, N)), rng.integers(0, 4, (T, N)) / 2.0, rng.choice([-0.0, 0.0, 1e308, -1e308, 5e-324])]
+    scores = np.where(rng.random((T, N)) < 0.3, kinds[2], kinds[int(rng.integers(2))])
+    scores[rng.random((T, N)) < rng.choice([0, 0.1, 0.7])] = NAN
+    scores[rng.random(T) < 0.1] = NAN
+    return scores, rng.random((T, N)) < rng.choice([0.5, 0.95, 1.0])
+
+
+def same(w, slow):
+    assert np.array_equal(w.decided, slow[1])
+    assert w.values.tobytes() == slow[0].tobytes()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 70), st.integers(0, 70), st.integers(1, 4))
+def test_the_kernels_equal_the_plain_loops_to_the_bit(seed, k, drop, every):
+    scores, mask = wide(seed)
+    same(topk(scores, mask, k, every), slow_topk(scores, mask, k, every))
+    same(topk_dropout(scores, mask, k, min(k, drop), every), slow_dropout(scores, mask, k, min(k, drop), every))
+    same(long_short(scores, mask, k=k, every=every), slow_long_short(scores, mask, k, None, every, 2.0))
+    q = (1 + drop % 50) / 100
+    same(long_short(scores, mask, quantile=q, gross=1.3), slow_long_short(scores, mask, None, q, 1, 1.3))
+
+
+def test_a_loop_that_orders_ties_the_other_way_is_caught():
+    """The comparison above can fail: among equal scores the later column is another book."""
+    scores, mask = np.ones((3, 6)), np.ones((3, 6), bool)
+    values, _ = slow_topk(scores[:, ::-1], mask, 2, 1)
+    assert topk(scores, mask, 2).values.tobytes() != np.ascontiguousarray(values[:, ::-1]).tobytes()
+
+
+def test_views_and_other_numbers_are_taken():
+    scores, mask = wide(3)
+    a = topk(scores[::2, ::-1], mask[::2, ::-1], 3)
+    b = topk(scores[::2, ::-1].copy(), mask[::2, ::-1].copy(), 3)
+    assert np.array_equal(a.values, b.values)
+    whole = np.array([[3, 1, 2]])
+    whole.flags.writeable = False
+    assert topk(whole, whole > 0, 2).values.tolist() == [[0.5, 0, 0.5]]
+
+
+def test_importing_the_rules_leaves_numba_out():
+    code = "import sys, hitherto.portfolio.construct; print([m for m in ('numba', 'cvxpy') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
 
 
 def test_topk_by_hand():
@@ -119,6 +227,77 @@ def test_long_short_by_hand():
     assert w.decided.tolist() == [True, True, False]
 
 
+def test_quantiles_by_hand():
+    scores = np.array([[4.0, 3, 2, 1, NAN], [1, 1, 1, 2, 0], [NAN, NAN, NAN, NAN, 1]])
+    low, high = quantiles(scores, np.ones((3, 5), bool), 2)
+    assert low.decided.tolist() == high.decided.tolist() == [True, True, False]
+    # row 1: ranks upwards 4 | 2 | 1 | 0 | 3 (of equal scores the lower column is better); 2 x 2 = 4 <= 4: three below.
+    third = 1 / 3
+    assert low.values.tolist() == [[0, 0, 0.5, 0.5, 0], [0, third, third, 0, third], [0] * 5]
+    assert high.values.tolist() == [[0.5, 0.5, 0, 0, 0], [0.5, 0, 0, 0.5, 0], [0] * 5]
+    assert [w.name for w in (low, high)] == ["quantile 1 of 2", "quantile 2 of 2"]
+
+
+def qcut_twin(m, q):
+    """Quantile of each rank 0..m-1 as ``pandas.qcut`` defines it, in exact fractions: edges at b(m - 1)/q."""
+    edges = [Fraction(b * (m - 1), q) for b in range(1, q + 1)]
+    return [next(b for b, edge in enumerate(edges) if r <= edge) for r in range(m)]
+
+
+@given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 3))
+def test_quantiles_equal_their_twin(seed, q, every):
+    scores, mask = wide(seed)
+    parts = quantiles(scores, mask, q, every)
+    ok = mask & np.isfinite(scores)
+    assert np.array_equal(parts[0].decided, scheduled(ok.sum(1) >= q, every))
+    for t in np.flatnonzero(parts[0].decided):
+        upwards = best(scores[t], ok[t])[::-1]
+        twin = np.array(qcut_twin(len(upwards), q))
+        for b, w in enumerate(parts):
+            expected = np.zeros(scores.shape[1])
+            expected[upwards[twin == b]] = 1.0 / (twin == b).sum()
+            assert np.array_equal(w.values[t], expected)
+    assert not any(w.values[~w.decided].any() for w in parts)
+
+
+def test_quantiles_are_those_of_pandas():
+    scores = np.random.default_rng(5).normal(size=(1, 103))
+    parts = quantiles(scores, np.ones((1, 103), bool), 10)
+    theirs = pd.qcut(scores[0], 10, labels=False)
+    assert np.array_equal(np.argmax([w.values[0] > 0 for w in parts], axis=0), theirs)
+
+
+def test_score_weighted_by_hand():
+    scores = np.array([[4.0, 2, 0, NAN], [1, 1, 1, 1], [1, 3, 3, 9]])
+    mask = np.ones((3, 4), bool)
+    w = score_weighted(scores, mask)
+    assert w.decided.tolist() == [True, False, True]  # equal scores are no opinion
+    assert np.allclose(w.values, [[0.5, 0, -0.5, 0], [0] * 4, [-0.3, -0.1, -0.1, 0.5]], atol=1e-15)
+    long = score_weighted(scores, mask, long_only=True, gross=0.8)
+    assert np.allclose(long.values, [[0.8, 0, 0, 0], [0] * 4, [0, 0, 0, 0.8]], atol=1e-15)
+    # average ranks 1, 2.5, 2.5, 4 around 2.5
+    ranks = score_weighted(scores, mask, kind="rank", gross=2.0)
+    assert np.allclose(ranks.values, [[1, 0, -1, 0], [0] * 4, [-1, 0, 0, 1]], atol=1e-15)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["score", "rank"]), st.booleans(), st.integers(1, 3))
+def test_score_weighted_equals_its_twin(seed, kind, long_only, every):
+    scores, mask = wide(seed)
+    w = score_weighted(scores, mask, kind=kind, long_only=long_only, every=every, gross=1.5)
+    ok = pd.DataFrame(np.where(mask, scores, NAN) / 1e154)  # alphalens on numbers that do not overflow
+    if kind == "rank":
+        ok = ok.rank(axis=1)
+    apart = ok.sub(ok.mean(axis=1), axis=0)
+    part = apart.clip(lower=0) if long_only else apart
+    for t in np.flatnonzero(w.decided):
+        scale = np.abs(part.loc[t]).sum()
+        if scale > 1e-150:  # below it the twin's own division has lost the digits
+            assert np.allclose(w.values[t], 1.5 * part.loc[t].fillna(0) / scale, rtol=1e-9, atol=1e-12)
+        assert np.abs(w.values[t]).sum() == pytest.approx(1.5)
+        assert long_only or abs(w.values[t].sum()) < 1e-12
+        assert not w.values[t][np.isnan(ok.loc[t])].any()
+
+
 def test_every_counts_from_the_first_known_bar():
     scores = np.ones((9, 2))
     scores[:2] = NAN
@@ -143,6 +322,9 @@ MAKERS = {
     "dropout": lambda s, m: topk_dropout(s, m, 3, 1, 2),
     "long_short": lambda s, m: long_short(s, m, k=2, every=2),
     "quantile": lambda s, m: long_short(s, m, quantile=0.2),
+    "quantiles": lambda s, m: quantiles(s, m, 2, 2)[1],
+    "score": lambda s, m: score_weighted(s, m, every=2),
+    "rank": lambda s, m: score_weighted(s, m, kind="rank", long_only=True),
     "equal": lambda s, m: equal_weight(m, 2),
     "hold": lambda s, m: buy_and_hold(m),
 }
@@ -183,6 +365,12 @@ def test_messages():
         long_short(s, m, quantile=0.7)
     with pytest.raises(ConfigError, match=r"^long_short: gross must be a positive fraction of capital, got 0$"):
         long_short(s, m, k=1, gross=0)
+    with pytest.raises(ConfigError, match=r"^quantiles: q must be a whole number of quantiles >= 2, got 1$"):
+        quantiles(s, m, 1)
+    with pytest.raises(ConfigError, match=r"^score_weighted: kind must be 'score' or 'rank', got 'z'$"):
+        score_weighted(s, m, kind="z")
+    with pytest.raises(ConfigError, match=r"^score_weighted: gross must be a positive fraction of capital, got nan$"):
+        score_weighted(s, m, gross=NAN)
     with pytest.raises(DataError, match=r"^portfolio: scores have shape \(2, 3\), the mask \(1, 3\); use one panel"):
         topk(s, m[:1], 1)
     with pytest.raises(DataError, match=r"^portfolio: the score of column 1 at row 0 is infinite; give a number"):

@@ -6,6 +6,8 @@ usable score decides nothing: the shares are kept. Equal scores are ordered by c
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,12 +24,13 @@ def topk(scores: Floats, mask: Mask, k: int, every: int = 1) -> Weights:
     scores: (T, N) float64, NaN = no opinion; mask: (T, N) bool, names that may be held. With fewer than k candidates
     each still gets 1/k and the rest stays in cash.
     """
-    ok = _usable(scores, mask, every)
+    from hitherto.portfolio import kernels
+
+    scores, mask, known = usable(scores, mask, every)
     _check_k(k)
     values = np.zeros(scores.shape)
-    decided = _schedule(_any(ok), every)
-    for t in np.flatnonzero(decided):
-        values[t, _best(scores[t], ok[t])[:k]] = 1.0 / k
+    decided = scheduled(known > 0, every)
+    kernels.top(scores, mask, decided, k, values)
     return Weights(f"top-{k}", values, decided)
 
 
@@ -42,24 +45,15 @@ def topk_dropout(scores: Floats, mask: Mask, k: int, drop: int, every: int = 1) 
     Differs from Qlib in one thing: all names are brought back to 1/k at each rebalance, not only the bought ones.
     Source: Qlib, ``TopkDropoutStrategy``.
     """
-    ok = _usable(scores, mask, every)
+    from hitherto.portfolio import kernels
+
+    scores, mask, known = usable(scores, mask, every)
     _check_k(k)
     if not 0 <= drop <= k:
         raise ConfigError(f"topk_dropout: drop must lie in 0..k = 0..{k}, got {drop}")
     values = np.zeros(scores.shape)
-    decided = _schedule(_any(ok), every)
-    held = np.zeros(scores.shape[1], bool)
-    for t in np.flatnonzero(decided):
-        room = k - int(held.sum())
-        today = _best(scores[t], ok[t] & ~held)[: drop + room]
-        both = held.copy()
-        both[today] = True
-        known = np.where(ok[t], scores[t], -np.inf)
-        worst = _best(known, both)[max(0, int(both.sum()) - drop) :]
-        sell = worst[held[worst]]
-        held[sell] = False
-        held[today[: len(sell) + room]] = True
-        values[t, held] = 1.0 / k
+    decided = scheduled(known > 0, every)
+    kernels.top_dropout(scores, mask, decided, k, drop, values)
     return Weights(f"top-{k}-drop-{drop}", values, decided)
 
 
@@ -81,22 +75,70 @@ def long_short(
         raise ConfigError(f"long_short: gross must be a positive fraction of capital, got {gross:g}")
     if k is not None:
         _check_k(k)
-    ok = _usable(scores, mask, every)
+    from hitherto.portfolio import kernels
+
+    scores, mask, known = usable(scores, mask, every)
     values = np.zeros(scores.shape)
-    decided = _schedule(ok.sum(axis=1) >= 2, every)
-    for t in np.flatnonzero(decided):
-        order = _best(scores[t], ok[t])
-        wanted = k if k is not None else max(1, int(np.floor((quantile or 0.0) * len(order) + 1e-9)))
-        m = min(wanted, len(order) // 2)
-        values[t, order[:m]] = gross / 2 / m
-        values[t, order[-m:]] = -gross / 2 / m
+    decided = scheduled(known >= 2, every)
+    kernels.both_ends(scores, mask, decided, known, k or 0, quantile or 0.0, float(gross), values)
     side = f"{k}" if k is not None else f"{100 * (quantile or 0.0):g}%"
     return Weights(f"long-short-{side}", values, decided)
 
 
+def quantiles(scores: Floats, mask: Mask, q: int = 5, every: int = 1) -> list[Weights]:
+    """Cut the names of each date into ``q`` quantiles of the score and hold each one at equal weights.
+
+    Returns q Weights, quantile 1 (the lowest scores) first, q last, as alphalens counts them; each sums to 1. Sizes are
+    those of ``pandas.qcut`` on the ranks r = 0..m-1: quantile b holds (b - 1)(m - 1)/q < r <= b(m - 1)/q, and 1 rank 0.
+    Ties are cut by column (the lower column counts as better), so that no quantile is ever empty.
+    A date with fewer than q candidates decides nothing. scores: (T, N) float64, NaN = no opinion; mask: (T, N) bool.
+    """
+    if q < 2:
+        raise ConfigError(f"quantiles: q must be a whole number of quantiles >= 2, got {q}")
+    from hitherto.portfolio import kernels
+
+    scores, mask, known = usable(scores, mask, every)
+    decided = scheduled(known >= q, every)
+    of = np.full(scores.shape, -1, np.int16)
+    kernels.bins(scores, mask, decided, q, of)
+    out = []
+    for b in range(q):
+        values = np.zeros(scores.shape)
+        kernels.alike(of, b, decided, values)
+        out.append(Weights(f"quantile {b + 1} of {q}", values, decided.copy()))
+    return out
+
+
+def score_weighted(
+    scores: Floats, mask: Mask, *, long_only: bool = False, kind: Literal["score", "rank"] = "score", every: int = 1,
+    gross: float = 1.0,
+) -> Weights:  # fmt: skip
+    """Weigh every name in proportion to its demeaned score: w = gross x (s - mean) / sum |s - mean|.
+
+    Net 0 and gross ``gross``: at 1.0 these are the ``factor_weights`` of alphalens (demeaned, divided by the sum of
+    absolute values). ``long_only`` keeps the names above the mean alone: w = gross x max(s - mean, 0) / their sum.
+    ``kind`` "rank" takes average ranks in place of scores, so that no outlier rules the book. scores: (T, N) float64,
+    NaN = no opinion; mask: (T, N) bool. A date without two different scores decides nothing.
+    """
+    if kind not in ("score", "rank"):
+        raise ConfigError(f"score_weighted: kind must be 'score' or 'rank', got {kind!r}")
+    if not (np.isfinite(gross) and gross > 0):
+        raise ConfigError(f"score_weighted: gross must be a positive fraction of capital, got {gross:g}")
+    from hitherto.portfolio import kernels
+
+    scores, mask, _ = usable(scores, mask, every)
+    ok = mask & np.isfinite(scores)
+    highest = np.where(ok, scores, -np.inf).max(axis=1, initial=-np.inf)
+    lowest = np.where(ok, scores, np.inf).min(axis=1, initial=np.inf)
+    decided = scheduled(highest > lowest, every)
+    values = np.zeros(scores.shape)
+    kernels.proportional(scores, mask, decided, kind == "rank", long_only, float(gross), values)
+    return Weights(f"{kind} weighted{', long only' if long_only else ''}", values, decided)
+
+
 def equal_weight(mask: Mask, every: int = 1, start: int = 0) -> Weights:
     """Hold all names of the mask (T, N) in equal parts, from row ``start`` on."""
-    decided = _schedule(_from(_any(mask), start), every)
+    decided = scheduled(_from(_any(mask), start), every)
     count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
     return Weights("equal weight", np.where(decided[:, None] & mask, 1.0 / count, 0.0), decided)
 
@@ -111,15 +153,19 @@ def buy_and_hold(mask: Mask, start: int = 0) -> Weights:
     return Weights("buy and hold", np.where(decided[:, None] & mask, 1.0 / count, 0.0), decided)
 
 
-def _usable(scores: Floats, mask: Mask, every: int) -> Mask:
-    """Return (T, N) bool: names with a score that may be held."""
+def usable(scores: Floats, mask: Mask, every: int) -> tuple[Floats, Mask, NDArray[np.int64]]:
+    """Return scores and mask as the kernels take them, and (T,) the number of names with a score that may be held."""
+    from hitherto.portfolio import kernels
+
     if scores.shape != mask.shape:
         raise DataError(f"portfolio: scores have shape {scores.shape}, the mask {mask.shape}; use one panel for both")
-    if np.isinf(scores).any():
+    scores, mask = np.ascontiguousarray(scores, np.float64), np.ascontiguousarray(mask, np.bool_)
+    known = kernels.count(scores, mask)
+    if (known < 0).any():
         t, n = np.argwhere(np.isinf(scores))[0]
         raise DataError(f"portfolio: the score of column {n} at row {t} is infinite; give a number, or NaN for none")
     _check_every(every)
-    return mask & np.isfinite(scores)
+    return scores, mask, known
 
 
 def _any(mask: Mask) -> Mask:
@@ -143,15 +189,9 @@ def _from(known: Mask, start: int) -> Mask:
     return known & (np.arange(len(known)) >= start)
 
 
-def _schedule(known: Mask, every: int) -> Mask:
+def scheduled(known: Mask, every: int) -> Mask:
     """Return (T,) bool: every ``every``-th bar from the first known one, where something is known."""
     _check_every(every)
     if not known.any():
         return known.copy()
     return known & ((np.arange(len(known)) - int(np.argmax(known))) % every == 0)
-
-
-def _best(row: Floats, among: Mask) -> NDArray[np.intp]:
-    """Return the columns of ``among``, best score first, ties by column."""
-    columns = np.flatnonzero(among)
-    return columns[np.argsort(-row[columns], kind="stable")]
