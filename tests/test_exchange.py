@@ -172,7 +172,8 @@ def test_long_only_never_borrows_nor_shorts(seed, lot, min_fee):
     after, fills = step(state, orders * 50, row, costs)
     assert (after.cash >= 0).all()
     assert (after.shares >= 0).all()
-    held = state.cash + fills.corporate - np.nansum(fills.shares * fills.price, axis=1) - (fills.fee + fills.slippage).sum(1)
+    paid = np.nansum(fills.shares * fills.price, axis=1) + (fills.fee + fills.slippage).sum(1)
+    held = state.cash + fills.corporate - paid
     np.testing.assert_allclose(after.cash, held, rtol=1e-9, atol=1e-6)
     assert ((fills.shares == 0) == np.isnan(fills.price)).all()
     assert not fills.shares[(fills.reason != 0)].any()
@@ -320,7 +321,8 @@ def check_book(book, panel, costs=None):
     held = np.where(book.shares != 0, book.shares * book.price, 0).sum(1)
     np.testing.assert_allclose(book.cash + held, book.equity, rtol=1e-9)
     flow = np.zeros(len(book.cash))
-    paid = np.where(book.fills.shares != 0, book.fills.shares * book.fills.price, 0) + book.fills.fee + book.fills.slippage
+    f = book.fills
+    paid = np.where(f.shares != 0, f.shares * f.price, 0) + f.fee + f.slippage
     np.add.at(flow, book.fills.t - book.start, paid)
     moved = np.diff(book.cash) - book.corporate[1:]
     np.testing.assert_allclose(moved, -flow[1:], atol=1e-9 * np.abs(book.equity).max())

@@ -77,7 +77,8 @@ class Book:
 
     equity = cash + sum(shares x last price) on every bar; under rules to the fen, each holding's value rounded by
     itself. cash, equity, fees, corporate: (K,) float64 in currency. slippage: (K,) float64 currency paid beside the
-    prices of the tape. shares: (K, N) float64. price: (K, N) float64 last known raw price used for valuation. traded:
+    prices of the tape. corporate: what corporate actions were worth; with ``reinvest`` it comes in shares, not in cash.
+    shares: (K, N) float64. price: (K, N) float64 last known raw price used for valuation. traded:
     (K,) float64 value traded. fills: the fills table. flags: what a reader must know before trusting the figures
     (same-close fills, positions frozen by a delisting, ruin). rules: market and digest of the rules in force, "" for a
     market without rules.

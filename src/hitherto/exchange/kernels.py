@@ -43,7 +43,12 @@ def _part(value, rate, whole):
 @njit(cache=True, nogil=True)
 def _worth(shares, price, whole):
     """Value of shares: fen from pips, half-up, in whole mode (an ex price without a trade is no whole pip yet)."""
-    return np.float64((np.int64(shares) * np.int64(price + 0.5) + 50) // 100) if whole else shares * price
+    if not whole:
+        return shares * price
+    pips = np.floor(price + 0.5)
+    if abs(price - pips) < NUDGE:
+        return np.float64((np.int64(shares) * np.int64(pips) + 50) // 100)
+    return np.floor(shares * price / 100.0 + 0.5)
 
 
 @njit(cache=True, nogil=True)
@@ -100,12 +105,15 @@ def _sell_lots(amount, k, terms):
 
 
 @njit(cache=True, nogil=True)
-def _barrier(price, last, high, low, k, terms):
-    """What the limits say of a price: bit 1 at the upper one, bit 2 at the lower, bit 4 a board of one price."""
-    if terms[k, col.UP] < 0.0 or not np.isfinite(last):
+def _barrier(price, before, high, low, k, terms):
+    """What the limits say of a price: bit 1 at the upper one, bit 2 at the lower, bit 4 a board of one price.
+
+    before: the last close of an earlier session, adjusted for the ex-day.
+    """
+    if terms[k, col.UP] < 0.0 or not np.isfinite(before):
         return 0
     tick, band = terms[k, col.TICK], np.int64(terms[k, col.BAND])
-    reference = np.int64(np.floor(last / tick + 0.5 + NUDGE))
+    reference = np.int64(np.floor(before / tick + 0.5 + NUDGE))
     up = (reference * np.int64(10_000.0 + terms[k, col.UP]) + 5_000) // 10_000
     down = (reference * np.int64(10_000.0 - terms[k, col.DOWN]) + 5_000) // 10_000
     up, down = max(up, reference + band), min(down, reference - band)
@@ -122,7 +130,7 @@ def _barrier(price, last, high, low, k, terms):
 
 
 @njit(cache=True, nogil=True)
-def _corporate(cash, shares, last, orders, growth, rules, reinvest):
+def _corporate(cash, shares, last, reference, orders, growth, rules, reinvest):
     """Pay what the price loses on the ex date, and take the last price to the ex price; returns (cash, credited)."""
     whole, falls, credited = rules[4], rules[5], 0.0
     for n in range(len(shares)):
@@ -145,36 +153,37 @@ def _corporate(cash, shares, last, orders, growth, rules, reinvest):
         if in_shares:
             orders[n] = np.trunc(orders[n] * g + NUDGE * np.sign(orders[n])) if whole else orders[n] * g
         last[n] /= g
+        reference[n] /= g
     return cash, credited
 
 
 @njit(cache=True, nogil=True)
-def _event(cash, shares, last, orders, n, dividend, split, whole):
+def _event(cash, shares, last, reference, orders, n, dividend, split, whole):
     """Pay an announced dividend (1e-8 of the currency a share) and split (new per old x 1e8); (cash, credited)."""
     held, credited = shares[n], 0.0
+    ratio, unit = split / 1e8, 1e4 if whole else 1e8
+    last[n], reference[n] = (last[n] - dividend / unit) / ratio, (reference[n] - dividend / unit) / ratio
     if whole:
         credited = _part(held * 100.0, dividend, True)
         v, r = np.int64(held), np.int64(split)
         shares[n] = np.float64(v // E8 * r + v % E8 * r // E8)
-        orders[n] = np.trunc(orders[n] * (split / 1e8) + NUDGE * np.sign(orders[n]))
-        last[n] = (last[n] - dividend / 1e4) / (split / 1e8)
+        orders[n] = np.trunc(orders[n] * ratio + NUDGE * np.sign(orders[n]))
         if held != 0.0:
-            credited += np.floor((held * (split / 1e8) - shares[n]) * last[n] / 100.0 + 0.5)
+            credited += np.floor((held * ratio - shares[n]) * last[n] / 100.0 + 0.5 + NUDGE)
     else:
         credited = held * dividend / 1e8
-        shares[n], orders[n] = held * split / 1e8, orders[n] * split / 1e8
-        last[n] = (last[n] - dividend / 1e8) / (split / 1e8)
+        shares[n], orders[n] = held * ratio, orders[n] * ratio
     return cash + credited, credited
 
 
 @njit(cache=True, nogil=True)
-def _refusal(order, price, halt, last, high, low, k, terms):
+def _refusal(order, price, halt, reference, high, low, k, terms):
     """Reason code that the market gives for not doing an order at all, 0 for none."""
     if halt != 0:
         return np.int64(halt)
     if not (np.isfinite(price) and price > 0.0):
         return why.NOT_TRADABLE
-    seen = _barrier(price, last, high, low, k, terms)
+    seen = _barrier(price, reference, high, low, k, terms)
     if seen == 0:
         return why.FILLED
     if order > 0.0 and seen & 1:
@@ -215,7 +224,7 @@ def _sellable(asked, held, locked, volume, cap, k, terms, whole, short):
 
 
 @njit(cache=True, nogil=True)
-def _trade(cash, shares, locked, last, orders, t, market, before, rules, short, out, reason, deals):
+def _trade(cash, shares, locked, reference, orders, t, market, before, rules, short, out, reason, deals):
     """Fill the orders of one account at bar t: sells by column, then all buys. out: (7, N), see SHARES...
 
     deals: (6, N) scratch. Returns (cash, fees, slippage, value traded).
@@ -233,7 +242,7 @@ def _trade(cash, shares, locked, last, orders, t, market, before, rules, short, 
         price = _unit(at[t, n], terms[k, col.TICK], whole)
         if at_close and len(high):  # only a fill at the close knows the day's high and low
             tops, lows = high[t, n], low[t, n]
-        code = _refusal(orders[n], price, halt[t, n], last[n], tops, lows, k, terms)
+        code = _refusal(orders[n], price, halt[t, n], reference[n], tops, lows, k, terms)
         reason[n] = code
         if code != why.FILLED:
             continue
@@ -380,6 +389,13 @@ def _mark(last, t, market, rules):
 
 
 @njit(cache=True, nogil=True)
+def _seen(before, volume):
+    for n in range(len(before)):
+        if np.isfinite(volume[n]):
+            before[n] = volume[n]
+
+
+@njit(cache=True, nogil=True)
 def value_of(cash, shares, last, whole):
     """Cash and the value of every holding at its last price."""
     value = cash
@@ -405,17 +421,20 @@ def size(equity, weights, shares, last, close, whole, orders):
 
 
 @njit(cache=True, nogil=True)
-def bars(cash, shares, locked, last, orders, market, before, rules, short, reinvest, out, reason):
+def bars(cash, shares, locked, last, reference, orders, market, before, rules, short, reinvest, out, reason):
     """Run one bar for B accounts in place; market arrays have 1 or B rows. Returns (B,) corporate credits."""
     B, N = shares.shape
     credited, deals, mine = np.empty(B), np.empty((6, N)), np.empty((7, N))
     for b in range(B):
         row = min(b, len(market[0]) - 1)
         known, mine[:] = before[row].copy(), out[:, b]
-        cash[b], credited[b] = _corporate(cash[b], shares[b], last[b], orders[b], market[5][row], rules, reinvest)
+        cash[b], credited[b] = _corporate(
+            cash[b], shares[b], last[b], reference[b], orders[b], market[5][row], rules, reinvest
+        )
         cash[b] = _trade(
-            cash[b], shares[b], locked[b], last[b], orders[b], row, market, known, rules, short, mine, reason[b], deals
-        )[0]
+            cash[b], shares[b], locked[b], reference[b], orders[b], row, market, known, rules, short, mine, reason[b],
+            deals,
+        )[0]  # fmt: skip
         out[:, b] = mine
         _mark(last[b], row, market, rules)
     return credited
@@ -456,23 +475,25 @@ def fold(weights, pending, short, market, events, fresh, capital, rules, start, 
     table, count = np.empty((1024 if keep else 1, 12)), 0
     shares, locked, orders, last = np.zeros(N), np.zeros(N), np.zeros(N), np.full(N, np.nan)
     out, reason, deals, before = np.empty((7, N)), np.empty(N, np.uint8), np.empty((6, N)), np.full(N, np.nan)
-    cash, waiting, e = capital, -1, np.searchsorted(events[0], start)
+    cash, waiting, e, reference = capital, -1, np.searchsorted(events[0], start), np.full(N, np.nan)
+    for t in range(start if needs_volume else 0):
+        _seen(before, volume[t])
     for t in range(start, stop):
         row = money[t - start]
         if fresh[t]:
             locked[:] = 0.0
+            reference[:] = last
         while e < len(events[0]) and events[0][e] == t:
-            cash, paid = _event(cash, shares, last, orders, events[1][e], events[2][e], events[3][e], whole)
+            cash, paid = _event(cash, shares, last, reference, orders, events[1][e], events[2][e], events[3][e], whole)
             row[4], e = row[4] + paid, e + 1
-        cash, paid = _corporate(cash, shares, last, orders, market[5][t], rules, reinvest)
+        cash, paid = _corporate(cash, shares, last, reference, orders, market[5][t], rules, reinvest)
         row[4] += paid
         if waiting >= 0 and not same_bar:
             cash, row[2], row[3], row[5] = _trade(
-                cash, shares, locked, last, orders, t, market, before, rules, short[waiting], out, reason, deals
+                cash, shares, locked, reference, orders, t, market, before, rules, short[waiting], out, reason, deals
             )
             if keep:
                 table, count = _note(table, count, t, waiting, orders, out, reason)
-        barred = last if not same_bar else last.copy()  # the reference of this bar's limits is the close before
         _mark(last, t, market, rules)
         waiting = pending[t]
         if waiting >= 0:
@@ -480,13 +501,24 @@ def fold(weights, pending, short, market, events, fresh, capital, rules, start, 
             size(equity, weights[waiting], shares, last, close[t], whole, orders)
             if same_bar:
                 cash, row[2], row[3], row[5] = _trade(
-                    cash, shares, locked, barred, orders, t, market, before, rules, short[waiting], out, reason, deals
+                    cash,
+                    shares,
+                    locked,
+                    reference,
+                    orders,
+                    t,
+                    market,
+                    before,
+                    rules,
+                    short[waiting],
+                    out,
+                    reason,
+                    deals,
                 )
                 if keep:
                     table, count = _note(table, count, t, waiting, orders, out, reason)
-        for n in range(N if needs_volume else 0):
-            if np.isfinite(volume[t, n]):
-                before[n] = volume[t, n]
+        if needs_volume:
+            _seen(before, volume[t])
         row[0], row[1] = value_of(cash, shares, last, whole), cash
         if keep:
             held[t - start], marks[t - start] = shares, last

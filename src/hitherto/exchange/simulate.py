@@ -20,6 +20,8 @@ from hitherto.portfolio.base import Weights
 Floats = NDArray[np.float64]
 Fill = Literal["next_close", "next_open", "same_close"]
 SAME_CLOSE = "same_close: fills at the very close that the decision read; the result is optimistic"
+SAME_BAR = "same_bar: orders fill in the bar whose close decided them, before it was known; the result is impossible"
+LARGEST = 1e14  # of currency: shares x pips stay inside 64 bits
 RATES = [terms.TAX_BUY, terms.TAX_SELL, terms.TRANSFER, terms.OTHER, terms.SHARE_BOTH, terms.SHARE_SELL,
          terms.COMMISSION, terms.MINIMUM, terms.SHARE_CAP]  # fmt: skip
 
@@ -66,21 +68,27 @@ class Venue:
 
     costs: None is free. rules: None is a market without rules (fractions of shares and money). events: explicit
     corporate actions. fill: orders decided at close t fill at bar t+1, at its close (``next_close``) or its open
-    (``next_open``, valued at the close); ``same_close`` fills at close t itself and flags the book. times: multiplies
-    every cost, dated ones included. Threads may share a Venue.
+    (``next_open``, valued at the close); ``same_close`` fills at close t itself and flags the book. same_bar: the
+    classic fault, to show what it is worth: the order that close t decides fills in bar t, at its open or close, as if
+    it had been known at close t - 1; flags the book. times: multiplies every cost, dated ones included. Threads may
+    share a Venue.
     """
 
     def __init__(
         self, panel: Panel, *, costs: Costs | None = None, rules: Rulings | None = None, events: Events | None = None,
-        fill: Fill = "next_close", times: float = 1.0,
+        fill: Fill = "next_close", same_bar: bool = False, times: float = 1.0,
     ) -> None:  # fmt: skip
         if fill not in ("next_close", "next_open", "same_close"):
             raise ConfigError(f"simulate: fill must be 'next_close', 'next_open' or 'same_close', got {fill!r}")
+        if same_bar and fill == "same_close":
+            raise ConfigError(
+                "simulate: same_bar goes with fill 'next_open' or 'next_close'; same_close is one already"
+            )
         if not (np.isfinite(times) and times >= 0):
             raise ConfigError(f"simulate: times must be a number >= 0, got {times!r}")
         if rules is not None and rules.kind.shape != panel.shape:
             raise ConfigError(f"simulate: the rules are laid on {rules.kind.shape}, the panel has {panel.shape}")
-        self.panel, self.costs, self.rules, self.fill = panel, costs or Costs(), rules, fill
+        self.panel, self.costs, self.rules, self.fill, self.same_bar = panel, costs or Costs(), rules, fill, same_bar
         panel.need({"close", "open"} if fill == "next_open" else {"close"}, f"a fill at the {fill.replace('_', ' ')}")
         if self.costs.volume_cap or self.costs.impact:
             panel.need({"volume"}, "a volume cap or an impact")
@@ -93,7 +101,7 @@ class Venue:
     def _fixed(self, times: float) -> tuple[Any, ...]:
         whole = self.rules is not None
         table = self.rules.with_costs(self.costs) if self.rules is not None else self.costs.terms()
-        table[:, RATES] *= times
+        table[:, RATES] *= times if times else np.where(np.isinf(table[:, RATES]), 1.0, 0.0)  # no inf x 0
         slip = self.costs.slippage_bps * 1e4 * times
         if whole:
             table[:, RATES], slip = np.round(table[:, RATES]), float(round(slip))
@@ -119,11 +127,32 @@ class Venue:
             )
         grown[self._events[0], self._events[1]] = 1.0
         sigma = adv = none
+        moved = self._with_events(close, grown)
         if self.costs.impact:
-            sigma, adv = ready.known_before(close, volume, grown, ready.SPAN)
+            sigma, adv = ready.known_before(close, volume, ready.read_only(moved), ready.SPAN)
         kind = np.zeros(panel.shape, np.uint8) if self.rules is None else self.rules.kind
         halt = ready.halts(ready.read_only(panel.listed), ready.read_only(panel.suspended))
         return tuple(map(ready.read_only, (at, high, low, close, volume, grown, halt, kind, sigma, adv)))
+
+    def _with_events(self, close: Floats, grown: Floats) -> Floats:
+        """Return growth with the events in it: they move the price as a factor does, and are no return of the market.
+
+        DataError for a dividend that the last price before does not cover.
+        """
+        fixed = self._rules[5]
+        moved = grown.copy() if fixed else np.maximum(grown, 1.0)
+        for t, n, money, ratio in zip(*self._events, strict=True):
+            seen = np.flatnonzero(np.isfinite(close[:t, n]))
+            if not len(seen):
+                continue
+            was = close[seen[-1], n] / np.prod(moved[seen[-1] + 1 : t, n])
+            if was <= money / 1e8:
+                raise DataError(
+                    f"events: {self.panel.symbols[n]} pays {money / 1e8:g} a share on {self.panel.sessions[t]}, its "
+                    f"last price was {was:g}; correct the dividend (per share, in currency)"
+                )
+            moved[t, n] = was / ((was - money / 1e8) / (ratio / 1e8))
+        return moved
 
     def book(
         self, weights: Weights, *, capital: float = 1e6, start: int | None = None, stop: int | None = None,
@@ -176,12 +205,20 @@ class Venue:
             raise ConfigError(f"simulate: capital must be a positive amount, got {capital!r}")
         values, decided = ready.read_only(weights.values), ready.read_only(weights.decided)
         short = self._shorts(weights, values, decided, first, last, allow_short)
-        pending, lag = np.full(len(values), -1, np.int64), delay - 1
-        rows = np.arange(first + lag, last)
+        pending, lag = np.full(len(values), -1, np.int64), delay - 1 - self.same_bar
+        rows = np.arange(first + max(lag, 0), last + min(lag, 0))
         pending[rows] = np.where(decided[rows - lag], rows - lag, -1)
         money = float(round(capital * FEN)) if self.rules is not None else float(capital)
-        return kernels.fold(values, pending, short, self._market, self._events, self._fresh, money, self._rules, first,
+        made = kernels.fold(values, pending, short, self._market, self._events, self._fresh, money, self._rules, first,
                             last, self.fill == "same_close", reinvest, keep)  # fmt: skip
+        large = np.abs(made[0][:, 0]) > LARGEST * FEN
+        if self.rules is not None and large.any():
+            raise DataError(
+                f"simulate: the equity of '{weights.name}' passes {LARGEST:g} on "
+                f"{self.panel.sessions[first + int(np.argmax(large))]}; whole fen are exact up to there: start with "
+                "less capital, or trade without rules"
+            )
+        return made
 
     def _range(self, weights: Weights, start: int | None, stop: int | None) -> tuple[int, int]:
         T = self.panel.shape[0]
@@ -234,7 +271,8 @@ class Venue:
         return short
 
     def _flags(self, first: int, last: int, delay: int, equity: Floats, shares: Floats) -> tuple[str, ...]:
-        panel, flags = self.panel, [SAME_CLOSE] if self.fill == "same_close" else []
+        panel = self.panel
+        flags = [SAME_CLOSE] if self.fill == "same_close" else [SAME_BAR] if self.same_bar else []
         if delay > 1:
             flags.append(f"delay: fills {delay - 1} bars later than normal")
         frozen = np.flatnonzero((shares[-1] != 0) & ~panel.listed[last - 1])
@@ -251,6 +289,7 @@ def simulate(
     panel: Panel, weights: Weights, *, costs: Costs | None = None, rules: Rulings | None = None,
     events: Events | None = None, fill: Fill = "next_close", capital: float = 1e6, start: int | None = None,
     stop: int | None = None, allow_short: bool | None = None, delay: int = 1, reinvest: bool = False,
+    same_bar: bool = False,
 ) -> Book:  # fmt: skip
     """Trade target weights under the rules of ``exchange.step`` and return the book of bars start..stop-1.
 
@@ -263,12 +302,12 @@ def simulate(
     panel (``exchange.rules.lay``), None for none. allow_short: None allows it from the first decision on that holds a
     negative weight, so that no later row changes an earlier fill; rules without short sales refuse negative weights.
     delay: bars between the decision and the fill (1 is normal; 2 is the audit's late fill: the same weights, sized one
-    bar later). reinvest: corporate actions by factor in shares instead of cash.
+    bar later). reinvest: corporate actions by factor in shares instead of cash. same_bar: see ``Venue``.
 
     Errors: shapes that differ, NaN weights on a decided row, weights of a long-only row that sum to more than 1, a
     factor that is not positive, an empty range (DataError or ConfigError).
     """
-    venue = Venue(panel, costs=costs, rules=rules, events=events, fill=fill)
+    venue = Venue(panel, costs=costs, rules=rules, events=events, fill=fill, same_bar=same_bar)
     return venue.book(weights, capital=capital, start=start, stop=stop, allow_short=allow_short, delay=delay,
                       reinvest=reinvest)  # fmt: skip
 

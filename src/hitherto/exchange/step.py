@@ -24,13 +24,15 @@ class State(NamedTuple):
     """An account, or B of them: cash () or (B,), shares, last and locked (N,) or (B, N), all float64.
 
     last: the price each name is valued at, NaN where none was seen yet (then no share of it may be held). locked:
-    shares bought in this session that may not be sold in it (T+1); None for none.
+    shares bought in this session that may not be sold in it (T+1); None for none. reference: the last price of the
+    session before, which price limits go by; None takes ``last``.
     """
 
     cash: Floats
     shares: Floats
     last: Floats
     locked: Floats | None = None
+    reference: Floats | None = None
 
 
 class BarRules(NamedTuple):
@@ -107,27 +109,29 @@ def step(
     whole = rules is not None and rules.whole
     shares, last, asked = (np.array(x, np.float64, ndmin=2, order="C") for x in (state.shares, state.last, orders))
     locked = np.zeros(shares.shape) if state.locked is None else np.array(state.locked, np.float64, ndmin=2, order="C")
+    fresh = rules is None or rules.fresh or state.reference is None
+    reference = last.copy() if fresh else np.array(state.reference, np.float64, ndmin=2, order="C")
     cash = np.array(state.cash, np.float64, ndmin=1)
     market, before, terms = _market(row, price, costs, rules)
     _check(cash, shares, last, asked, market, locked)
     if rules is not None and rules.fresh:
         locked[:] = 0.0
     if whole:
-        cash, last = np.round(cash * FEN), last * PIPS
+        cash, last, reference = np.round(cash * FEN), last * PIPS, reference * PIPS
     out, reason = np.zeros((7, *shares.shape)), np.zeros(shares.shape, np.uint8)
     out[kernels.PRICE] = np.nan
     fixed = (terms, round(costs.slippage_bps * 1e4) * 1.0 if whole else costs.slippage_bps * 1e4,
              float(costs.volume_cap), float(costs.impact), whole, rules is None or rules.falls,
              price == "close")  # fmt: skip
     credited = kernels.bars(
-        cash, shares, locked, last, asked, market, before, fixed, allow_short, reinvest, out, reason
+        cash, shares, locked, last, reference, asked, market, before, fixed, allow_short, reinvest, out, reason
     )
     if whole:
-        cash, last, credited = cash / FEN, last / PIPS, credited / FEN
+        cash, last, reference, credited = cash / FEN, last / PIPS, reference / PIPS, credited / FEN
         out[kernels.PRICE] /= PIPS
         out[kernels.C_COMMISSION :] /= FEN
     fills = BarFills._make([*out, reason, credited])
-    after = State(cash, shares, last, locked)
+    after = State(cash, shares, last, locked, reference)
     if single:
         return State._make(x[0] for x in after), BarFills._make(x[0] for x in fills)  # type: ignore[index]
     return after, fills
