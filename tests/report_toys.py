@@ -20,10 +20,22 @@ from hitherto.report.content import (
     KeyFigure,
     Ladder,
     LadderRow,
+    NullBand,
     ReportContent,
+    Rules,
     Verdict,
     VerdictRow,
     WeightsHistory,
+)
+from hitherto.report.robust import (
+    Capacity,
+    CapacityRow,
+    OrderRow,
+    Orders,
+    PeriodRow,
+    Periods,
+    Stress,
+    StressRow,
 )
 
 EVIL = "<script>alert(1)</script>"
@@ -88,6 +100,58 @@ def make_audit(**changes) -> Audit:
         ),
     )
     return dataclasses.replace(audit, **changes)
+
+
+def make_null(market, strategy, rng) -> NullBand:
+    """200 random walks about the market, and how many end at or above the strategy."""
+    walks = np.cumprod(1 + market + rng.normal(-0.0001, 0.004, (200, len(market))), axis=1)
+    low, mid, high = np.quantile(walks, [0.025, 0.5, 0.975], axis=0)
+    return NullBand(low, mid, high, int((walks[:, -1] >= strategy[-1]).sum()), 200)
+
+
+def make_stress() -> Stress:
+    """Twelve books: four multiples of the costs, three delays; the first delay breaks even at 3.4 times the costs."""
+    rows = []
+    for delay, start, slope in ((0, 0.089, -0.026), (1, 0.071, -0.0255), (2, 0.052, -0.025)):
+        for times in (0.0, 1.0, 2.0, 5.0):
+            net = start + slope * times
+            gap = net - 0.063
+            away = Estimate(gap, gap - 0.01 * delay - 0.001, gap + 0.01 * delay + 0.001)
+            rows.append(StressRow(times, delay, net, Estimate(10 * net, 10 * net - 0.85, 10 * net + 0.85), -0.31, away))
+    return Stress(tuple(rows), breakeven=0.089 / 0.026)
+
+
+def make_robust() -> dict:
+    """The other parts of the robustness section, and the rules in force."""
+    capacity = tuple(
+        CapacityRow(1e6 * 10**k, net, cut)
+        for k, (net, cut) in enumerate(((0.062, 0.0), (0.057, 0.004), (0.031, 0.11), (-0.024, 0.52)))
+    )
+    orders = (
+        OrderRow("filled", 4102, 4088, 1.9e9, 1.9e9),
+        OrderRow("filled in part", 96, 3, 6.1e7, 1.2e6, 2.4e7, 4e5),
+        OrderRow("limit up", 71, 0, 4.4e7, 0.0, 4.4e7, 0.0),
+        OrderRow("limit down", 0, 38, 0.0, 2.1e7, 0.0, 2.1e7),
+        OrderRow("suspended", 12, 17, 7e6, 1.1e7, 7e6, 1.1e7),
+        OrderRow("below one lot", 205, 0, 3e6, 0.0, 3e6, 0.0),
+    )
+    years = tuple(
+        PeriodRow(
+            2018 + i, 250 + i, net, excess, Estimate(sharpe, sharpe - 1.9, sharpe + 1.9), -0.1 - 0.05 * i, 41.0, 0.04
+        )
+        for i, (net, excess, sharpe) in enumerate(((-0.12, -0.031, -0.6), (0.21, 0.052, 1.1), (0.16, 0.011, 0.7)))
+    )
+    rules = Rules(
+        "cn", "5d41402abc4b2a76b9719d911017c592ae2f5d41402abc4b2a76b9719d911017",
+        ("No name is ever ST (assume.st = never).", "The board follows from the code's prefix."), 14, 1_203_377,
+    )  # fmt: skip
+    return {
+        "stress": make_stress(),
+        "capacity": Capacity(capacity, half=1.02e8, base=0.063, cap=0.1, impact=1.0),
+        "orders": Orders(orders, 41.2, 0.0402),
+        "periods": Periods(years),
+        "rules": rules,
+    }
 
 
 def make_report(seed: int = 0, T: int = 1260, language: str = "en", **changes) -> ReportContent:
@@ -213,7 +277,9 @@ def make_report(seed: int = 0, T: int = 1260, language: str = "en", **changes) -
             ),
         ),
         audit=make_audit(),
-        equity=Equity(dates, curves, roles),
+        equity=Equity(
+            dates, curves, roles, null=make_null(market, curves["LSTM top-5"], np.random.default_rng(seed + 1))
+        ),
         hindsight=Hindsight(
             dates,
             np.cumprod(1 + np.abs(rng.normal(0, 0.018, T))),
@@ -275,5 +341,6 @@ def make_report(seed: int = 0, T: int = 1260, language: str = "en", **changes) -
             "Orders decided at a close are filled at the next close.",
             "No market impact.",
         ),
+        **make_robust(),
     )
     return dataclasses.replace(content, **changes)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_toys import EVIL, make_audit, make_report
+from report_toys import EVIL, make_audit, make_report, make_stress
 
 from hitherto.errors import ConfigError, HithertoError
-from hitherto.report import figures, findings, html, look, tables
+from hitherto.report import figures, findings, html, look, robust, tables
 from hitherto.report.content import (
     Audit,
     AuditRow,
@@ -29,9 +29,21 @@ from hitherto.report.content import (
     IcSeries,
     Ladder,
     LadderRow,
+    NullBand,
     ReportContent,
+    Rules,
     Verdict,
     WeightsHistory,
+)
+from hitherto.report.robust import (
+    Capacity,
+    CapacityRow,
+    OrderRow,
+    Orders,
+    PeriodRow,
+    Periods,
+    Stress,
+    StressRow,
 )
 from hitherto.report.thin import thin
 from hitherto.report.words import WORDS, amount, clean, number, percent, say, typeset
@@ -150,7 +162,9 @@ def test_the_order_of_the_page(page):
     marks = [
         "Twenty US stocks", "does not beat equal weight", "Read this first", "vendor-adjusted", "Sharpe ratio, net",
         "What was tried to catch it cheating", "After costs LSTM top-5", "RankIC averages", "ranks 4 of 6",
-        "Forecasts for AAPL", "the forget gate averages", "names are held", "Costs take", "Choosing perfectly",
+        "Forecasts for AAPL", "the forget gate averages", "names are held", "Costs take", "falls to 0 at 3.4 times",
+        "Half of the net return is gone",
+        "was not traded", "Ahead of equal weight in 2 of 3", "Choosing perfectly",
         "Features and forecasts recomputed", "Study file", "What the data check saw",
     ]  # fmt: skip
     at = [text.index(mark) for mark in marks]
@@ -191,39 +205,49 @@ HOSTILE = (EVIL, "</script><script>alert(1)</script>", '"><img src=x onerror=ale
            "%{customdata}<b>x</b>", "a\u202eb\x1b[31mc\u2028d", "\ud800", "x" * 300)  # fmt: skip
 
 
+def named(n):
+    base = make_report(T=60)
+    assert base.equity is not None
+    assert base.weights is not None
+    assert base.example is not None
+    return dataclasses.replace(
+        base, title=n, subtitle=n, created=n, flags=(n,), settings=n, data_card=f"p {n}\n\n- q {n}",
+        verdict=Verdict(n, n, rule=n), assumptions=(n,), facts={n: {n: n}},
+        audit=make_audit(rows=(AuditRow(n, n, "ok", n),), smallest=n, not_assessed=(n,)),
+        equity=Equity(base.equity.dates, {n: base.equity.curves["Ridge"]}, {n: "strategy"}),
+        ladder=Ladder((LadderRow(n, "strategy", sharpe=Estimate(1.0, 0.5, 1.5)),)),
+        example=dataclasses.replace(base.example, asset=n, horizon=n, model=n,
+                                    gates=Gates(DAYS[0], {n: np.zeros((3, 2))})),
+        weights=WeightsHistory(base.weights.dates, (n, *base.weights.names[1:]), base.weights.weights),
+        hindsight_list=HindsightList((HindsightRow(n, n, 0.1, 1.1),)), rules=Rules(n, n, (n,), 1),
+        orders=Orders((OrderRow(n, 1, 0, 1.0, 0.0, 1.0),), caption=n),
+        capacity=Capacity(not_assessed=n, caption=n), stress=dataclasses.replace(base.stress, caption=n),
+        periods=dataclasses.replace(base.periods, caption=n),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def harmless():
+    return [tag for tag, _ in Page(html.render(named("harmless"))).tags]
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_name_is_text_wherever_it_appears(name):
+def test_a_hostile_name_is_text_wherever_it_appears(name, harmless):
     """The same name as title, symbol, model, probe, period, setting and finding; the tag structure must not move."""
 
-    def build(n):
-        base = make_report(T=60)
-        assert base.equity is not None
-        assert base.weights is not None
-        assert base.example is not None
-        return dataclasses.replace(
-            base, title=n, subtitle=n, created=n, flags=(n,), settings=n, data_card=f"p {n}\n\n- q {n}",
-            verdict=Verdict(n, n, rule=n), assumptions=(n,), facts={n: {n: n}},
-            audit=make_audit(rows=(AuditRow(n, n, "ok", n),), smallest=n, not_assessed=(n,)),
-            equity=Equity(base.equity.dates, {n: base.equity.curves["Ridge"]}, {n: "strategy"}),
-            ladder=Ladder((LadderRow(n, "strategy", sharpe=Estimate(1.0, 0.5, 1.5)),)),
-            example=dataclasses.replace(base.example, asset=n, horizon=n, model=n,
-                                        gates=Gates(DAYS[0], {n: np.zeros((3, 2))})),
-            weights=WeightsHistory(base.weights.dates, (n, *base.weights.names[1:]), base.weights.weights),
-            hindsight_list=HindsightList((HindsightRow(n, n, 0.1, 1.1),)),
-        )  # fmt: skip
-
-    content, plain = build(name), build("harmless")
+    content = named(name)
     page = html.render(content)
-    assert [t for t, _ in Page(page).tags] == [t for t, _ in Page(html.render(plain)).tags]
+    assert [t for t, _ in Page(page).tags] == harmless
     shown = " ".join(clean(name).split())
     assert shown in Page(page).text
     data = page.split('id="charts">')[1].split("</script>")[0]
     assert not set("<>&\u2028\u2029") & set(data)
-    assert json.loads(data).keys() == figures.charts(content).keys()
+    assert json.loads(data).keys() == {*figures.charts(content)} - {"capacity"}
 
 
 def test_chart_labels_are_escaped_for_plotly_which_reads_html():
-    ticks = figures.charts(make_report())["weights"].figure.layout.yaxis.ticktext
+    content = make_report(T=60)
+    ticks = figures.weights(content.weights, content).figure.layout.yaxis.ticktext
     assert any(t.startswith("&lt;script&gt;") for t in ticks)
     assert not any("<" in t for t in ticks)
     assert look.label("a<b> & c") == "a&lt;b&gt; &amp; c"
@@ -231,7 +255,8 @@ def test_chart_labels_are_escaped_for_plotly_which_reads_html():
 
 
 def test_codes_like_600519_are_labels_not_numbers():
-    axis = figures.charts(make_report())["weights"].figure.layout.yaxis
+    content = make_report(T=60)
+    axis = figures.weights(content.weights, content).figure.layout.yaxis
     assert "600519" in axis.ticktext
     assert list(axis.tickvals) == list(range(len(axis.ticktext)))
 
@@ -251,12 +276,19 @@ def test_clean_replaces_what_moves_a_terminal_or_reorders_text():
 
 # ---- parts that are missing ---------------------------------------------------------------------------------------
 
-PARTS = ("equity", "hindsight", "ic", "ladder", "example", "weights", "costs", "hindsight_list", "audit")
+PARTS = (
+    "equity", "hindsight", "ic", "ladder", "example", "weights", "costs", "hindsight_list", "audit", "stress",
+    "capacity", "orders", "periods", "rules",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def full():
+    return Page(html.render(make_report(T=60))).text
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_each_part_may_be_missing(part):
-    full = Page(html.render(make_report(T=60))).text
+def test_each_part_may_be_missing(part, full):
     less = Page(html.render(make_report(T=60, **{part: None}))).text
     assert len(less) < len(full)
     assert "does not beat equal weight" in less
@@ -281,6 +313,10 @@ def test_empty_series_leave_their_section_out():
         weights=WeightsHistory(no, ("A",), np.zeros((0, 1))),
         costs=Costs(no, none, none, 0.1, 0.1),
         hindsight_list=HindsightList(),
+        stress=Stress(()),
+        capacity=Capacity(),
+        orders=Orders(()),
+        periods=Periods(()),
     )
     assert figures.charts(content) == {}
     assert "<figure" not in html.render(content)
@@ -288,11 +324,14 @@ def test_empty_series_leave_their_section_out():
 
 def test_nan_and_infinity_are_gaps_and_dashes():
     bad = np.array([1.0, np.nan, np.inf, -np.inf, 0.0, -1.0, 1.2, 90.0])
-    curve = Equity(DAYS, {"S": bad, "B": np.full(8, np.nan)}, {"S": "strategy", "B": "benchmark"})
+    null = NullBand(bad, bad, bad, 3, 9)
+    curve = Equity(DAYS, {"S": bad, "B": np.full(8, np.nan)}, {"S": "strategy", "B": "benchmark"}, null=null)
     content = bare(
         equity=curve, hindsight=Hindsight(DAYS, bad, bad), ic=IcSeries(DAYS, bad, bad, 3, Estimate(np.nan)),
         ladder=Ladder((LadderRow("M", "model"),)), example=Example("A", DAYS, bad, bad),
         weights=WeightsHistory(DAYS, ("A",), bad[:, None]), costs=Costs(DAYS, bad, bad, np.nan, np.nan),
+        stress=Stress((StressRow(1.0, 0, np.nan),)), capacity=Capacity((CapacityRow(1e6, np.nan, np.nan),)),
+        orders=Orders((OrderRow("no cash", 1, 0, 1.0, 0.0, 1.0),)), periods=Periods((PeriodRow(2020, 8, np.nan),)),
     )  # fmt: skip
     page = html.render(content)
     assert "Infinity" not in page.split('id="charts">')[1].split("</script>")[0]
@@ -307,6 +346,8 @@ def test_parts_whose_lengths_differ_are_refused():
         ConfigError, match=r"^report: curve 'S' has the role None; use strategy, benchmark, baseline or"
     ):
         Equity(DAYS, {"S": np.ones(8)}, {})
+    with pytest.raises(ConfigError, match=r"^report: null 'mid' has shape \(2,\), its dates have 8 rows$"):
+        Equity(DAYS, {}, {}, null=NullBand(np.ones(8), np.ones(2), np.ones(8), 0, 1))
     with pytest.raises(ConfigError, match=r"^report: weights have shape \(8, 2\), dates and names say \(8, 1\)$"):
         WeightsHistory(DAYS, ("A",), np.ones((8, 2)))
     with pytest.raises(ConfigError, match=r"^report: gates must share one \(L, H\) shape"):
@@ -357,12 +398,14 @@ def test_probes_of_one_name_are_counted_not_repeated():
 
 def test_the_key_of_the_equity_chart_is_ordered_by_where_each_book_ended():
     content = make_report(T=400)
-    key = figures.charts(content)["equity"].key
+    chart = figures.charts(content)["equity"]
+    *key, band = chart.key
+    assert (band.name, band.style, band.traces) == ("Permuted scores, middle 95 %", "band", (0, 1))
     ends = [content.equity.curves[k.name][-1] for k in key]
     assert ends == sorted(ends, reverse=True)
     assert [k.note for k in key] == [amount(e) for e in ends]
     for k in key:  # each entry switches its own line
-        assert content.equity.curves[k.name][-1] == figures.charts(content)["equity"].figure.data[k.traces[0]].y[-1]
+        assert content.equity.curves[k.name][-1] == chart.figure.data[k.traces[0]].y[-1]
 
 
 def test_a_planted_leak_that_was_caught_is_not_counted_as_a_quiet_probe():
@@ -483,10 +526,158 @@ def test_weights_title_long_short_and_empty():
     assert findings.weights(WeightsHistory(DAYS, ("A", "B", "C"), 0 * w), "en") == "Nothing was ever held"
 
 
+def test_equity_title_and_table_name_the_permuted_books():
+    flat = np.ones(8)
+    null = NullBand(0.8 * flat, 1.1 * flat, 1.3 * flat, 31, 500)
+    part = Equity(DAYS, {"Mine": np.linspace(1, 1.5, 8)}, {"Mine": "strategy"}, null=null)
+    assert findings.equity(part, "en") == (
+        "After costs Mine turned 1.00 into 1.50; 31 of 500 books of permuted scores end at or above it"
+    )
+    assert null.p == 32 / 501
+    assert NullBand(flat, flat, flat, 0, 499).p == 1 / 500  # never 0
+    table = tables.equity(part, "en")
+    assert table.head == ("Last session of", "Mine", "Permuted 2.5 %", "Permuted median", "Permuted 97.5 %")
+    assert [c.text for c in table.rows[0].cells] == ["2020", "1.50", "0.80", "1.10", "1.30"]
+    caption = figures.charts(bare(equity=part))["equity"].caption
+    assert caption.endswith("one-sided p = (1 + 31) / (1 + 500) = 0.064.")
+
+
+def stressed(*nets, breakeven):
+    rows = [StressRow(t, 0, n) for t, n in zip((0.0, 1.0, 5.0), nets, strict=True)]
+    part = Stress((*rows, StressRow(1.0, 2, 0.01)), breakeven)
+    return words(robust.stress_title(part, "en"))
+
+
+def test_stress_title_says_where_costs_eat_the_return():
+    assert stressed(0.08, 0.05, -0.07, breakeven=2.67) == (
+        "The net return of +5.0 % a year falls to 0 at 2.7 times the costs; filled 2 bars later it is +1.0 %"
+    )
+    assert stressed(0.08, 0.07, 0.03, breakeven=np.inf) == (
+        "The net return of +7.0 % a year is still +3.0 % at 5 times the costs; filled 2 bars later it is +1.0 %"
+    )
+    assert stressed(0.08, -0.001, -0.3, breakeven=0.998) == (
+        "After costs it loses, −0.1 % a year: it would break even at 0.99 times the costs; "
+        "filled 2 bars later it is +1.0 %"
+    )
+    assert stressed(-0.01, -0.02, -0.3, breakeven=np.nan) == (
+        "It loses money even free of costs: −1.0 % a year before them, −2.0 % after"
+    )
+    assert stressed(0.08, np.nan, 0.03, breakeven=np.nan) == "The net return as traded is not known"
+
+
+def test_stress_chart_draws_one_line_per_delay_and_marks_the_break_even():
+    chart = figures.charts(make_report(T=60))["stress"]
+    *lines, mark = chart.figure.data
+    assert [line.name for line in lines] == ["as traded", "+1 bar", "+2 bars"]
+    assert {line.line.color for line in lines} == {look.STRATEGY}
+    assert list(lines[0].x) == [0, 1, 2, 5]
+    assert np.allclose(lines[0].y, [8.9, 6.3, 3.7, -4.1])
+    assert (mark.x[0], mark.y[0], mark.text[0]) == (make_stress().breakeven, 0.0, "× 3.4")
+    assert [r.role for r in chart.table.rows].index("strategy") == 1
+    assert words(chart.table.rows[1].cells[0].text) == "× 1"
+    assert chart.table.rows[1].cells[-1].text == ""  # the book as traded does not differ from itself
+
+
+@pytest.mark.parametrize(
+    ("half", "base", "said"),
+    [
+        (2.5e8, 0.05, "Half of the net return is gone at a capital of 250 million"),
+        (np.inf, 0.05, "More than half of the net return is left at a capital of 1 billion"),
+        (0.0, 0.05, "Volume cap and impact take more than half of the net return already at a capital of 1 million"),
+        (np.nan, -0.02, "There is no net return to halve: −2.0 % a year as traded"),
+    ],
+)
+def test_capacity_title(half, base, said):
+    part = Capacity((CapacityRow(1e6, 0.05, 0.0), CapacityRow(1e9, 0.01, 0.3)), half, base, 0.1, 1.0)
+    assert words(robust.capacity_title(part, "en")) == said
+    chart = figures.charts(bare(capacity=part))["capacity"]
+    assert [k.name for k in chart.key] == ["Strategy", "As traded", *(["Half of it"] if base > 0 else [])]
+    assert "an order takes at most 10 % of its bar's volume" in words(chart.caption)
+
+
+def test_capacity_without_a_volume_is_said_not_drawn():
+    content = bare(capacity=Capacity(not_assessed="no volume"))
+    chart = figures.charts(content)["capacity"]
+    assert chart.figure is None
+    text = Page(html.render(content)).text
+    assert "Capacity was not assessed: no volume in these bars" in text
+    assert "未评估资金容量：行情中没有成交量" in html.render(dataclasses.replace(content, language="zh"))
+
+
+def test_orders_title_table_and_picture():
+    rows = (
+        OrderRow("filled", 6, 2, 600.0, 200.0), OrderRow("filled in part", 1, 0, 100.0, 0.0, 25.0),
+        OrderRow("limit up", 1, 0, 75.0, 0.0, 75.0), OrderRow("T+1", 0, 1, 0.0, 25.0, 0.0, 25.0),
+    )  # fmt: skip
+    part = Orders(rows, 12.5, 0.031)
+    assert words(robust.orders_title(part, "en")) == (
+        "12.5 % of the value ordered was not traded, the largest part for “limit up” (7.5 %)"
+    )
+    cut = Orders((*rows[:1], OrderRow("filled in part", 9, 0, 200.0, 0.0, 125.0)))
+    assert words(robust.orders_title(cut, "en")) == (
+        "12.5 % of the value ordered was not traded, the largest part (12.5 %) of orders filled in part: "
+        "cash, lots or volume ran out"
+    )
+    chart = figures.charts(bare(orders=part))["orders"]
+    assert [[words(c.text) for c in r.cells] for r in chart.table.rows] == [
+        ["filled whole", "6", "2", "72.73 %", "80.00 %", "0.00 %"],
+        ["filled in part", "1", "0", "9.09 %", "10.00 %", "2.50 %"],
+        ["limit up", "1", "0", "9.09 %", "7.50 %", "7.50 %"],
+        ["T+1", "0", "1", "9.09 %", "2.50 %", "2.50 %"],
+    ]
+    buys, sells = chart.figure.data
+    assert list(chart.figure.layout.yaxis.ticktext) == ["T+1", "limit up", "filled in part"]
+    assert list(buys.x) == [0.0, 7.5, 2.5]
+    assert list(sells.x) == [2.5, 0.0, 0.0]
+    assert "One-way turnover 12.5 × a year, costs 3.10 % a year." in words(chart.caption)
+
+
+def test_orders_that_were_all_filled_need_no_picture():
+    content = bare(orders=Orders((OrderRow("filled", 6, 2, 600.0, 200.0),)))
+    assert figures.charts(content)["orders"].figure is None
+    assert "Every order was filled whole" in Page(html.render(content)).text
+    assert robust.orders_title(Orders((OrderRow("filled", 0, 0, 0.0, 0.0),)), "en") == "Nothing was ever ordered"
+
+
+def test_every_reason_of_refusal_has_a_phrase():
+    from hitherto.exchange.account import REASONS
+
+    assert [r for r in REASONS if f"o_{r}" not in WORDS] == []
+
+
+def test_periods_title():
+    def said(*rows):
+        return words(robust.periods_title(Periods(rows), "en"))
+
+    years = (PeriodRow(2020, 242, 0.1, 0.02), PeriodRow(2021, 243, -0.1, -0.03), PeriodRow(2022, 240, 0.2, 0.01))
+    assert said(*years) == "Ahead of equal weight in 2 of 3 calendar years; 2021 was the worst of them (−3.0 %)"
+    assert said(years[1]) == "In its only calendar year, 2021, it stood −3.0 % against equal weight"
+    short = PeriodRow(2019, 19, -0.5, -0.5)  # in the table, not in the title
+    assert said(short, *years) == said(*years)
+    assert said(short) == "In its only calendar year, 2019, it stood −50.0 % against equal weight"
+    assert said(PeriodRow(2020, 9, 0.1), PeriodRow(2021, 9, -0.2)) == (
+        "It gained in 1 of 2 calendar years; 2021 was the worst of them (−20.0 %)"
+    )
+
+
+def test_rules_in_force_stand_among_the_assumptions():
+    content = make_report(T=60)
+    text = words(Page(html.render(content)).text)
+    at = [text.index(mark) for mark in (
+        "Assumptions", "Fractional shares.", "No name is ever ST (assume.st = never).", "Rules in force", "Market cn",
+        content.rules.digest, "Closes that contradict them 14 of 1,203,377", "Study file",
+    )]  # fmt: skip
+    assert at == sorted(at)
+    bars = bare(rules=Rules("us", "ab12"))
+    assert "Closes that contradict them not counted" in Page(html.render(bars)).text
+    assert "Closes that contradict them 0" in Page(html.render(bare(rules=Rules("us", "ab12", (), 0)))).text
+
+
 def test_every_chart_has_title_caption_axis_unit_and_table():
     charts = figures.charts(make_report(T=400))
     assert list(charts) == [
         "equity", "drawdown", "hindsight", "ic", "ladder", "example", "gates", "weights", "costs", "cost_years",
+        "stress", "capacity", "orders", "periods",
     ]  # fmt: skip
     for chart in charts.values():
         assert chart.title
@@ -509,7 +700,11 @@ def test_a_role_has_one_colour_in_every_chart():
     for name in ("Ridge", "LightGBM", "Equal weight", "Buy and hold"):
         assert lines[name] == dots[name] == look.ROLE_COLOURS[content.equity.roles[name]]
     assert charts["hindsight"].figure.data[0].line.color == look.HINDSIGHT
-    assert len({(t.line.color, t.line.dash) for t in charts["equity"].figure.data}) == len(lines)
+    drawn = [t for t in charts["equity"].figure.data if t.fill is None and not t.name.startswith("Permuted")]
+    assert len({(t.line.color, t.line.dash) for t in drawn}) == len(drawn) == 6
+    low, high = charts["equity"].figure.data[:2]  # drawn first: behind every curve
+    assert (low.name, high.name, high.fill) == ("Permuted 2.5 %", "Permuted 97.5 %", "tonexty")
+    assert high.fillcolor == look.pale(look.BASELINE)
 
 
 def test_one_switch_turns_gain_and_loss_round():
@@ -567,6 +762,8 @@ def test_numbers_as_text():
     assert words(amount(2.1468e8, "zh")) == "2.1468 亿"
     assert words(amount(1e4, "zh")) == "1 万"
     assert words(amount(2.146823e8)) == "214.68 million"
+    assert words(amount(1e9)) == "1 billion"
+    assert words(amount(-2.5e9)) == "−2.50 billion"
     assert words(amount(3.14e-7)) == "3.14 × 10⁻⁷"
     assert words(amount(-2.5e12)) == "−2.50 × 10¹²"
     assert amount(0.0) == "0.0000"

@@ -54,7 +54,7 @@ def opened(browser, tmp_path_factory):
     page.on("request", lambda r: seen["requests"].append(r.url))
     page.on("dialog", lambda d: (seen["dialogs"].append(d.message), d.dismiss()))
     page.goto(path.as_uri())
-    page.wait_for_selector("#chart-cost_years .js-plotly-plot svg.main-svg")
+    page.wait_for_selector("#chart-periods .js-plotly-plot svg.main-svg")
     page.click("#unfold")
     page.wait_for_timeout(200)
     yield page, seen, path
@@ -92,6 +92,7 @@ def test_every_chart_is_drawn_with_marks(opened):
     )  # fmt: skip
     assert [name for name, *_ in drawn] == [
         "equity", "drawdown", "hindsight", "ic", "ladder", "example", "gates", "weights", "costs", "cost_years",
+        "stress", "capacity", "orders", "periods",
     ]  # fmt: skip
     assert all(pictures > 0 and marks > 0 for _, pictures, marks in drawn), drawn
 
@@ -111,7 +112,7 @@ def test_a_script_as_a_name_is_text(opened):
 def test_hovering_over_a_hostile_curve_shows_text(opened):
     page, seen, _ = opened
     page.evaluate(
-        "Plotly.Fx.hover(document.querySelector('[data-chart=equity]'), [{curveNumber: 1, pointNumber: 300}])"
+        "Plotly.Fx.hover(document.querySelector('[data-chart=equity]'), [{curveNumber: 3, pointNumber: 300}])"
     )
     shown = page.locator("#chart-equity .hoverlayer").text_content()
     assert "<script>" in shown
@@ -150,7 +151,7 @@ def test_nothing_is_wider_than_a_phone_or_the_column(browser, opened):
     for width in (390, 1400):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto(path.as_uri())
-        page.wait_for_selector("#chart-cost_years .js-plotly-plot")
+        page.wait_for_selector("#chart-periods .js-plotly-plot")
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate("document.querySelector('main').getBoundingClientRect().width") <= 1100
         page.close()
@@ -160,7 +161,7 @@ def test_print_shows_every_fold_and_chart_and_folds_them_again(browser, opened):
     _, _, path = opened
     page = browser.new_page(viewport={"width": 1180, "height": 900})
     page.goto(path.as_uri())
-    page.wait_for_selector("#chart-cost_years .js-plotly-plot")
+    page.wait_for_selector("#chart-periods .js-plotly-plot")
     closed = "[...document.querySelectorAll('details')].filter(d => !d.open).length"
     before = page.evaluate(closed)
     assert before > 5

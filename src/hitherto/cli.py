@@ -141,6 +141,28 @@ def features(
 
 
 @app.command()
+def hindsight(
+    bars: Annotated[str, typer.Option("--bars", help="Bar file, folder, or sample:NAME.")],
+    year: Annotated[int | None, typer.Option("--year", help="Calendar year.")] = None,
+    every: Annotated[str, typer.Option("--every", help="week, month, quarter, year, or a number of bars.")] = "month",
+    first: Annotated[str | None, typer.Option("--from", help="First date, instead of --year.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last date.")] = None,
+    membership: Annotated[str | None, typer.Option("--membership", help="Dated members, a table.")] = None,
+    worst: Annotated[bool, typer.Option("--worst", help="Only the worst list.")] = False,
+    top: Annotated[int, typer.Option("--top", help="Names a period, in equal parts.")] = 1,
+    capital: Annotated[float, typer.Option("--capital", help="Wealth at the start.")] = 1.0,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for lists.csv and lists.html.")] = None,
+    zone: Annotated[str | None, typer.Option("--zone", help="Time zone of the bars.")] = None,
+) -> None:  # fmt: skip
+    """List the best and worst names of every period in hindsight, with running wealth and the daily edge it equals."""
+    from hitherto.hindsight import command
+
+    text = command.run(bars, year, every, first=first, last=last, membership=membership, worst=worst, top=top,
+                       capital=capital, out=out, zone=zone)  # fmt: skip
+    _print(text)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Show versions, threads, device, kernels and extras; measure one LSTM step; advise."""
     from hitherto.doctor import examine

@@ -103,27 +103,84 @@ class SplitSettings(_Section):
         return self
 
 
+class OptimiseSettings(_Section):
+    """Limits and aims of the convex optimiser (extra ``portfolio``); see ``portfolio.optimise``.
+
+    ic: skill that turns scores into expected returns. relative: measure risk against equal weight of the universe.
+    """
+
+    risk_aversion: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+    ic: Annotated[float, Field(gt=0, le=1)] = 0.03
+    relative: bool = False
+    model: Literal["factor", "shrinkage"] = "factor"
+    window: Positive = 250
+    factors: Positive = 10
+    cap: Annotated[float, Field(gt=0, le=1)] | None = 0.05
+    turnover: Annotated[float, Field(gt=0)] | None = None
+    band: Annotated[float, Field(gt=0, le=1)] | None = None
+    active_risk: Annotated[float, Field(gt=0)] | None = None
+
+
 class PortfolioSettings(_Section):
-    """One book: top-k with drop, or long-short."""
+    """One book. k: names held (a side), or of "quantile" the number of quantiles, of which the best is held.
+
+    long_only: of "score_weighted" the names above the mean alone. optimise: settings of rule "optimise".
+    """
 
     name: str | None = None
-    rule: Literal["topk_dropout", "long_short"] = "topk_dropout"
+    rule: Literal["topk_dropout", "topk", "quantile", "long_short", "score_weighted", "optimise"] = "topk_dropout"
     k: Positive = 5
     drop: Annotated[int, Field(ge=1)] | None = None
     every: Positive = 1
     output: Annotated[int, Field(ge=0)] = 0
+    long_only: bool = False
+    optimise: OptimiseSettings = OptimiseSettings()
+
+
+class AssumeSettings(_Section):
+    """What the exchange takes for granted where no status table says it."""
+
+    st: Literal["never"] | None = None
 
 
 class ExchangeSettings(_Section):
-    """How orders meet the market. Costs in basis points per side."""
+    """How orders meet the market. Costs in basis points per side.
+
+    rules: "cn" or "us" are dated rules (limits, T+1, lots, duties; whole shares, money to the fen), "none" trades
+    fractions without rules. status: table of ST and delisting spans; without one say ``assume.st``. handling: whether
+    the exchange's handling fee and levy are inside the commission. volume_cap: largest share of a bar's volume that an
+    order may take. impact: Y of the square-root law. same_bar: the classic fault, to show what it is worth.
+    """
 
     fill: Literal["next_open", "next_close", "same_close"] = "next_close"
+    same_bar: bool = False
+    rules: Literal["none", "cn", "us"] = "none"
+    status: str | None = None
+    assume: AssumeSettings = AssumeSettings()
+    handling: Literal["inside", "beside"] = "inside"
     fee_bps: Bps = 5.0
     slippage_bps: Bps = 0.0
     sell_tax_bps: Bps = 0.0
     min_fee: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     lot: Annotated[int, Field(ge=0)] = 0
+    volume_cap: Annotated[float, Field(ge=0, le=1)] = 0.0
+    impact: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     capital: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1_000_000.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ExchangeSettings:
+        if self.rules != "none" and (self.lot or self.sell_tax_bps):
+            raise ValueError(
+                f"exchange.rules '{self.rules}' knows lots and taxes by date; leave exchange.lot and "
+                "exchange.sell_tax_bps out"
+            )
+        if self.rules == "none" and (self.status or self.assume.st):
+            raise ValueError(
+                "exchange.status and exchange.assume belong to exchange.rules; name the rules, or drop them"
+            )
+        if self.same_bar and self.fill == "same_close":
+            raise ValueError("exchange.same_bar goes with fill 'next_open' or 'next_close'")
+        return self
 
 
 class ComputeSettings(_Section):
@@ -144,8 +201,9 @@ class AuditSettings(_Section):
 
 
 class ReportSettings(_Section):
-    """The page."""
+    """The page. null_books: books of permuted scores behind the equity curve; 0 draws none."""
 
+    null_books: Annotated[int, Field(ge=0, le=10_000)] = 500
     language: Literal["en", "zh"] = "en"
     title: str | None = None
 

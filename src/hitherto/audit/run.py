@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hitherto.audit import adapters, canary, cuts
-from hitherto.audit.probes import determinism, intervals, neighbours, refit, rewriting, truncation
+from hitherto.audit.probes import determinism, fills, intervals, neighbours, refit, rewriting, truncation
 from hitherto.audit.target import AuditPlan, Counted, FunctionTarget, Level, Target, Unit
 from hitherto.audit.verdict import AuditReport, CanaryResult, Finding, ProbeResult
 from hitherto.errors import ConfigError, HithertoError
@@ -20,7 +20,7 @@ from hitherto.seeds import Stream
 
 QUICK_LIMIT = (50, 600)
 ALWAYS_OPEN = (
-    "P5 gradients", "P6 vintages", "P7 metamorphic data", "P8 null worlds", "P9 fill delay",
+    "P5 gradients", "P6 vintages", "P7 metamorphic data", "P8 null worlds",
     "P11 test reads and trials", "P12 files, network and clock", "P13 warm-up length",
     "survivorship of the listings given", "leaks through future masks, beyond what truncation sees",
 )  # fmt: skip
@@ -89,6 +89,7 @@ def audit(
         got.results.append(neighbours.probe(predictor, rng, effort.alone))
     if plan.label is not None and plan.folds:
         got.results.append(intervals.probe(plan.folds, plan.label, plan.lookback, [p.windows for p in plan.predictors]))
+    got.results += [fills.probe(book) for book in plan.books]
     _refit(plan, effort, rng.child("refit"), got)
     _missing(plan, got)
     scope = (
@@ -256,6 +257,8 @@ def _missing(plan: AuditPlan, got: _Collected) -> None:
         got.missing.append("P4 batch neighbours (no predictor was given)")
     if plan.label is None or not plan.folds:
         got.missing.append("P10 intervals (no folds and label were given)")
+    if not plan.books:
+        got.missing.append("P9 fill delay (no book was given)")
     if not plan.targets:
         got.missing.append("P0, P1, P2 (no target was given)")
 

@@ -80,6 +80,20 @@ class Predictor:
 
 
 @dataclass(frozen=True, eq=False)
+class Traded:
+    """Orders of a book and what they are worth: decided, filled (K,) rows; Sharpe as traded and one bar later.
+
+    NaN where a Sharpe ratio is not known.
+    """
+
+    name: str
+    decided: NDArray[Any]
+    filled: NDArray[Any]
+    sharpe: float
+    later: float
+
+
+@dataclass(frozen=True, eq=False)
 class AuditPlan:
     """Everything that one audit tries.
 
@@ -88,7 +102,8 @@ class AuditPlan:
     predictors: what P4 asks one by one. refit: fit + select + predict from a panel, on ``refit_panel`` (None:
     ``panel``), compared at rows ``refit_span`` (None: where it gives numbers). refit_planted: the same with a real
     leak inside, which P3 must catch. limit: (listings, rows) to which ``panel`` is cut down first; None: (50, 600) for
-    level "quick", nothing for "full". notes: sentences for "not assessed" (a restated vendor, survivors only).
+    level "quick", nothing for "full". books: what was traded, for P9. notes: sentences for "not assessed" (a restated
+    vendor, survivors only).
     """
 
     panel: Panel
@@ -104,6 +119,7 @@ class AuditPlan:
     level: Level = "quick"
     span: tuple[int, int] | None = None
     limit: tuple[int, int] | None = None
+    books: tuple[Traded, ...] = ()
     notes: tuple[str, ...] = ()
 
 

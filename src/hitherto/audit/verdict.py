@@ -38,6 +38,7 @@ CLASSES: Mapping[str, LeakClass] = {
     "L13": LeakClass("train and test are shuffled in time", "split in time, never shuffle overlapping samples"),
     "L14": LeakClass("train labels straddle the test rows", "purge train samples by the end of their labels"),
     "L15": LeakClass("train samples overlap test samples", "purge both sides, and add an embargo after the test rows"),
+    "L21": LeakClass("orders fill in the bar that decided them", "fill at the next bar's open or close"),
     "L32": LeakClass(
         "the result depends on run or length, not on the past", "seed every draw; use no row count, clock or cache"
     ),

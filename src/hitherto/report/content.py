@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hitherto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hitherto.report.robust import Capacity, Orders, Periods, Stress
 
 Floats = NDArray[np.float64]
 Dates = NDArray[np.datetime64]
@@ -99,10 +102,30 @@ class Audit:
 
 
 @dataclass(frozen=True, eq=False)
+class NullBand:
+    """Wealth (T,) float64 of books of permuted scores: 2.5 %, 50 % and 97.5 % of them on each bar, start = 1.
+
+    above: how many of the ``draws`` books end at or above the strategy.
+    """
+
+    low: Floats
+    mid: Floats
+    high: Floats
+    above: int
+    draws: int
+
+    @property
+    def p(self) -> float:
+        """One-sided permutation p-value, (1 + above) / (1 + draws): Phipson & Smyth (2010), never 0."""
+        return (1 + self.above) / (1 + self.draws)
+
+
+@dataclass(frozen=True, eq=False)
 class Equity:
     """Net wealth over time: name -> (T,) float64, and the role of each name (it decides the colour).
 
-    undrawn: name -> end wealth of further books, which the title counts and the chart leaves out.
+    undrawn: name -> end wealth of further books, which the title counts and the chart leaves out. null: the band of
+    permuted scores behind the strategy, on the same dates.
     """
 
     dates: Dates
@@ -110,9 +133,12 @@ class Equity:
     roles: Mapping[str, Role]
     caption: str = ""
     undrawn: Mapping[str, float] = field(default_factory=dict)
+    null: NullBand | None = None
 
     def __post_init__(self) -> None:
         _rows(self.dates, "equity", self.curves)
+        if self.null is not None:
+            _rows(self.dates, "null", {"low": self.null.low, "mid": self.null.mid, "high": self.null.high})
         for name in self.curves:
             if self.roles.get(name) not in ("strategy", "benchmark", "baseline", "model"):
                 raise ConfigError(
@@ -293,6 +319,21 @@ class HindsightList:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """The market rules that the books traded under: digest of their records, and what had to be assumed.
+
+    contradictions: closes outside the limits that these rules and assumptions imply, of ``closes`` looked at; None =
+    not counted.
+    """
+
+    market: str
+    digest: str
+    assumptions: tuple[str, ...] = ()
+    contradictions: int | None = None
+    closes: int = 0
+
+
+@dataclass(frozen=True)
 class DataFinding:
     """One thing the data check saw."""
 
@@ -329,6 +370,11 @@ class ReportContent:
     weights: WeightsHistory | None = None
     costs: Costs | None = None
     hindsight_list: HindsightList | None = None
+    stress: Stress | None = None
+    capacity: Capacity | None = None
+    orders: Orders | None = None
+    periods: Periods | None = None
+    rules: Rules | None = None
     settings: str = ""
     facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     findings: tuple[DataFinding, ...] = ()

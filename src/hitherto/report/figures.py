@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hitherto.report import findings, look, tables
+from hitherto.report import findings, look, robust, tables
 from hitherto.report.content import (
     Costs,
+    Dates,
     Equity,
     Example,
     Gates,
     Hindsight,
     IcSeries,
     Ladder,
+    Language,
+    NullBand,
     ReportContent,
     WeightsHistory,
 )
-from hitherto.report.tables import Table
+from hitherto.report.look import Chart, Key
 from hitherto.report.thin import POINTS, thin
-from hitherto.report.words import amount, percent, say
+from hitherto.report.words import amount, number, percent, say
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 SHOWN_NAMES, SHOWN_COLUMNS, SHOWN_DATES = 25, 400, 252
-
-
-@dataclass(frozen=True)
-class Key:
-    """One entry of a chart's key; ``traces``: the lines that it shows and hides; ``note``: where it ended."""
-
-    name: str
-    colour: str
-    style: str = "solid"
-    traces: tuple[int, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Chart:
-    """A figure with everything around it: ``title`` states the finding, ``caption`` how it was computed."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-    key: tuple[Key, ...]
-    table: Table
 
 
 def charts(content: ReportContent) -> dict[str, Chart]:
@@ -76,6 +55,7 @@ def charts(content: ReportContent) -> dict[str, Chart]:
         made.append(costs(content.costs, content))
         if content.costs.years:
             made.append(cost_years(content.costs, content))
+    made += robust.charts(content)
     return {chart.name: chart for chart in made}
 
 
@@ -100,11 +80,14 @@ def equity(part: Equity, looks: dict[str, tuple[str, str]], content: ReportConte
     """Net wealth of every book, the strategy drawn last and thickest."""
     import plotly.graph_objects as go
 
-    spread = np.concatenate([v[np.isfinite(v) & (v > 0)] for v in part.curves.values()] or [np.ones(1)])
+    band = [] if part.null is None else [part.null.low, part.null.high]
+    spread = np.concatenate([v[np.isfinite(v) & (v > 0)] for v in (*part.curves.values(), *band)] or [np.ones(1)])
     log = len(spread) > 0 and spread.max() / spread.min() > 5
     fig, key = go.Figure(), []
     order = sorted(part.curves, key=lambda n: part.roles[n] == "strategy")
-    for at, name in enumerate(order):
+    if part.null is not None:
+        _behind(fig, part.dates, part.null, log, content.language)
+    for at, name in enumerate(order, start=0 if part.null is None else 2):
         colour, dash = looks[name]
         width = {"strategy": 2.4, "benchmark": 1.7}.get(part.roles[name], 1.3)
         look.line(fig, part.dates, part.curves[name], name, colour, dash, width, positive=log)
@@ -112,9 +95,26 @@ def equity(part: Equity, looks: dict[str, tuple[str, str]], content: ReportConte
         key.append((end, Key(name, colour, dash, (at,), "" if np.isnan(end) else amount(end, content.language))))
     look.frame(fig, 380, say(content.language, "x_wealth_log" if log else "x_wealth"), log=log)
     key.sort(key=lambda entry: -np.nan_to_num(entry[0], nan=-np.inf))
+    shown = [k for _, k in key]
     title = findings.equity(part, content.language)
     caption = part.caption or say(content.language, "c_equity")
-    return Chart("equity", title, caption, fig, tuple(k for _, k in key), tables.equity(part, content.language))
+    if part.null is not None:
+        shown.append(Key(say(content.language, "null"), look.BASELINE, "band", (0, 1)))
+        null = part.null
+        said = {"m": null.draws, "n": null.above, "p": number(null.p, 3)}
+        caption += (" " if content.language == "en" else "") + say(content.language, "c_null", **said)
+    return Chart("equity", title, caption, fig, tuple(shown), tables.equity(part, content.language))
+
+
+def _behind(fig: Figure, dates: Dates, null: NullBand, log: bool, lang: Language) -> None:
+    """The band of permuted scores as a pale area, before anything else is drawn."""
+    low, high = (look.above_zero(v) if log else v for v in (null.low, null.high))
+    rows = np.union1d(thin(low, POINTS // 2), thin(high, POINTS // 2))
+    for values, name, fill in ((low, "null_low", None), (high, "null_high", "tonexty")):
+        fig.add_scatter(
+            x=look.days(dates[rows]), y=look.finite(values[rows]), name=say(lang, name), mode="lines", fill=fill,
+            fillcolor=look.pale(look.BASELINE), line={"color": look.BASELINE, "width": 0.4}, connectgaps=False,
+        )  # fmt: skip
 
 
 def drawdown(part: Equity, content: ReportContent) -> Chart:
@@ -218,7 +218,7 @@ def ladder(part: Ladder, content: ReportContent) -> Chart:
     names = [look.label(row.model, 22) for row in rows]
     fig.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, showgrid=False, range=[-0.6, len(rows) - 0.4])
     caption = part.caption or say(lang, "c_ladder")
-    return Chart("ladder", findings.ladder(part, lang), caption, fig, (), tables.ladder(part, lang))
+    return Chart("ladder", findings.ladder(part, lang), caption, fig, (), tables.ladder(part, lang), shown=True)
 
 
 def example(part: Example, content: ReportContent) -> Chart:

@@ -44,7 +44,14 @@ def audit(part: Audit | None, language: Language) -> tuple[str, bool]:
 
 
 def equity(part: Equity, language: Language) -> str:
-    """Where the strategy ended, and where it ranks among the other books."""
+    """Where the strategy ended, where it ranks among the other books, and among books of permuted scores."""
+    title = _rank(part, language)
+    if part.null is None or part.strategy is None:
+        return title
+    return say(language, "f_null", title=title, n=part.null.above, m=part.null.draws)
+
+
+def _rank(part: Equity, language: Language) -> str:
     name = part.strategy
     ends = {**{n: last_finite(v) for n, v in part.curves.items()}, **part.undrawn}
     if name is None or math.isnan(ends[name]):

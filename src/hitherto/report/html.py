@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from hitherto.errors import ConfigError
 from hitherto.files import write_atomic
 from hitherto.report import figures, findings, look, tables
-from hitherto.report.content import ReportContent
+from hitherto.report.content import Language, ReportContent, Rules
 from hitherto.report.words import clean, say, typeset
 
 if TYPE_CHECKING:
-    from hitherto.report.figures import Chart
+    from hitherto.report.look import Chart
 
 LARGEST = 7_000_000  # bytes; what a mail server and a phone still take
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -32,6 +32,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("example", ("example", "gates")),
     ("weights", ("weights",)),
     ("costs", ("costs", "cost_years")),
+    ("robust", ("stress", "capacity", "orders", "periods")),
 )
 
 
@@ -52,7 +53,7 @@ def render(content: ReportContent) -> str:
         policy=_policy(scripts),
         style=_safe(_own("style.css")),
         scripts=[_safe(s) for s in scripts],
-        data=_safe(embed({name: _specification(chart) for name, chart in charts.items()})),
+        data=_safe(embed({name: _specification(chart) for name, chart in charts.items() if chart.figure})),
         charts=charts,
         **_parts(content, charts),
     )  # fmt: skip
@@ -155,12 +156,25 @@ def _parts(content: ReportContent, charts: Mapping[str, Chart]) -> dict[str, Any
         "best_table": tables.hindsight_rows(lists.best, lists.best_start, lang) if lists and lists.best else None,
         "worst_table": tables.hindsight_rows(lists.worst, lists.worst_start, lang) if lists and lists.worst else None,
         "card": _card(content.data_card),
+        "assumed": (*content.assumptions, *(content.rules.assumptions if content.rules else ())),
+        "rules": _rules(content.rules, lang) if content.rules else {},
     }
+
+
+def _rules(rules: Rules, lang: Language) -> dict[str, str]:
+    """The rules in force as name -> value."""
+    against = say(lang, "rules_uncounted")
+    if rules.contradictions is not None:
+        against = f"{rules.contradictions:,}"
+        if rules.closes:
+            against = say(lang, "rules_of", n=against, m=f"{rules.closes:,}")
+    values = (("rules_market", rules.market), ("rules_digest", rules.digest), ("rules_against", against))
+    return {say(lang, key): value for key, value in values}
 
 
 def _specification(chart: Chart) -> dict[str, Any]:
     """What plotly.js needs to draw the chart, as plain JSON values."""
-    made = json.loads(chart.figure.to_json(engine="json") or "{}")
+    made = json.loads(chart.figure.to_json(engine="json") or "{}") if chart.figure is not None else {}
     return {"data": made["data"], "layout": made["layout"]}
 
 

@@ -7,12 +7,14 @@ and the hindsight band each have one colour everywhere; vermilion and green only
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hitherto.report.content import Dates, Floats
+from hitherto.report.tables import Table
 from hitherto.report.thin import thin
 from hitherto.report.words import clean
 
@@ -27,6 +29,33 @@ INK, MUTED, RULE, PAPER = "#33322E", "#6B6963", "#E4E1DA", "#FFFFFF"
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif'  # noqa: E501
 BLUES = [[0, "#FFFFFF"], [0.5, "#7FB8D8"], [1, "#00507D"]]
 DIVERGING = [[0, "#8E3B6E"], [0.25, "#CC9CB9"], [0.5, "#FAFAF8"], [0.75, "#7FB8D8"], [1, "#00507D"]]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's key; ``traces``: the lines that it shows and hides; ``note``: where it ended."""
+
+    name: str
+    colour: str
+    style: str = "solid"
+    traces: tuple[int, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A figure with everything around it: ``title`` states the finding, ``caption`` how it was computed.
+
+    figure: None when there is nothing to draw, only a finding and a table. shown: the table stands open below it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure | None
+    key: tuple[Key, ...]
+    table: Table
+    shown: bool = False
 
 
 def label(text: str, most: int = 0) -> str:

@@ -83,11 +83,14 @@ def verdict(part: Verdict, language: Language) -> Table:
 
 
 def equity(part: Equity, language: Language) -> Table:
-    """Wealth on the last session of each year, by book."""
+    """Wealth on the last session of each year, by book, and of the books of permuted scores."""
+    null = part.null
+    curves = [*part.curves.values(), *([] if null is None else [null.low, null.mid, null.high])]
+    names = () if null is None else tuple(say(language, k) for k in ("null_low", "null_mid", "null_high"))
     rows = []
     for year, at in _years(part.dates):
-        rows.append(_row(str(year), *(amount(findings.last_finite(v[at]), language) for v in part.curves.values())))
-    return Table((say(language, "last"), *part.curves), tuple(rows))
+        rows.append(_row(str(year), *(amount(findings.last_finite(v[at]), language) for v in curves)))
+    return Table((say(language, "last"), *part.curves, *names), tuple(rows))
 
 
 def falls(dates: Dates, wealth: NDArray[np.float64], language: Language) -> Table:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from hitherto.report.content import Estimate, Language
+from hitherto.report.words_robust import ROBUST
 
 NBSP = "\u00a0"
 DASH = "—"
@@ -40,11 +41,11 @@ def percent(value: float, digits: int = 1, sign: bool = False) -> str:
 
 
 def amount(value: float, language: Language = "en") -> str:
-    """Wealth in words people use: 万 and 亿 in Chinese, million in English, powers of ten beyond both."""
+    """Wealth in words people use: 万 and 亿 in Chinese, million and billion in English, powers of ten beyond."""
     size = abs(value)
     if not math.isfinite(value):
         return number(value)
-    if size and (size < 1e-3 or size >= (1e12 if language == "zh" else 1e9)):
+    if size and (size < 1e-3 or size >= 1e12):
         exponent = math.floor(math.log10(size))
         mantissa = round(value / 10.0**exponent, 2) if exponent > -308 else 0.0
         return f"{number(mantissa)}{NBSP}×{NBSP}10{str(exponent).translate(_SUPERSCRIPT)}"
@@ -52,6 +53,8 @@ def amount(value: float, language: Language = "en") -> str:
         return f"{_round(value / 1e8, 4)}{NBSP}亿"
     if language == "zh" and size >= 1e4:
         return f"{_round(value / 1e4, 2)}{NBSP}万"
+    if language == "en" and size >= 1e9:
+        return f"{_round(value / 1e9, 2)}{NBSP}billion"
     if language == "en" and size >= 1e6:
         return f"{_round(value / 1e6, 2)}{NBSP}million"
     return number(value, 0 if size >= 1e4 else 2 if size >= 0.1 else 4)
@@ -385,4 +388,5 @@ WORDS: dict[str, tuple[str, str]] = {
     "count": ("Count", "次数"),
     "where": ("Where", "位置"),
     "finding": ("Finding", "发现"),
+    **ROBUST,
 }

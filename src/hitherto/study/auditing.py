@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto.audit.target import AuditPlan, FunctionTarget, Predictor
+from hitherto.audit.target import AuditPlan, FunctionTarget, Predictor, Traded
+from hitherto.evaluate.performance import sharpe
 from hitherto.labels import forward_return
 from hitherto.models.base import Context, Forecaster
 from hitherto.panel import Panel
 from hitherto.seeds import Stream
 from hitherto.split import make_fold
 from hitherto.study.core import CROSS_SECTIONAL, Fit, Prepared, Study, admitted
-from hitherto.study.evaluate import weigh
+from hitherto.study.evaluate import Evaluation, proportional, weigh
+from hitherto.study.trading import floor
 from hitherto.windows import Windows
 
 ASSETS, ROWS = 50, 600  # the quick audit's panel: at most this many listings and bars
 TRAIN_ROWS = 1500  # the reduced refit trains on at most this many bars
 
 
-def plan(study: Study, prepared: Prepared | None = None, fits: list[Fit] | None = None) -> AuditPlan:
-    """Return what to try. Without fits the first fold is fitted first, reduced (<= 50 listings, 1 epoch)."""
+def plan(
+    study: Study, prepared: Prepared | None = None, fits: list[Fit] | None = None, done: Evaluation | None = None
+) -> AuditPlan:
+    """Return what to try. Without fits the first fold is fitted first, reduced (<= 50 listings, 1 epoch).
+
+    done: the evaluation of a run, whose strategy P9 looks at; without it a book of the first feature stands in.
+    """
     p = prepared or study.prepare()
     level = "full" if study.settings.audit.level == "full" else "quick"
     if fits is None:
@@ -48,7 +56,7 @@ def plan(study: Study, prepared: Prepared | None = None, fits: list[Fit] | None 
         refit_panel=refit_panel, refit_span=(int(rows["test"][0]), int(rows["test"][-1])),
         refit_planted=FunctionTarget("refit that trains on the test rows",
                                      _refit(study, models, rows, level, planted=True), "date"),
-        notes=_notes(study, p),
+        books=(_traded(study, p, done),), notes=_notes(study, p),
     )  # fmt: skip
 
 
@@ -89,7 +97,32 @@ def _rule(study: Study, panel: Panel) -> dict[str, NDArray[np.float64]]:
     """Return the weights that the portfolio rules make of the first feature: a score whose bits do not wobble."""
     score = study.make_features(panel).values[:, :, 0].astype(np.float64)
     ok = admitted(panel)
-    return {r.rule: weigh(r, score, ok).values for r in study.settings.portfolio}
+    return {r.rule: weigh(r, score, ok, panel, proportional(study)).values for r in study.settings.portfolio}
+
+
+def _traded(study: Study, p: Prepared, done: Evaluation | None) -> Traded:
+    """Return the orders of the strategy, and its Sharpe ratio as traded and with every fill one bar later.
+
+    Later than the same bar is the normal next bar; later than the next bar is the one after.
+    """
+    first = study.settings.portfolio[0]
+    if done is None:
+        market = floor(study, p.panel)
+        score = p.features.values[:, :, 0].astype(np.float64)
+        weights, name = weigh(first, score, p.admitted, p.panel, proportional(study)), "a book of the first feature"
+        rows = np.flatnonzero(weights.decided)
+        span = (int(rows[0]) if len(rows) else 0, len(p.panel.times))
+        book = market.trade(weights, name, span)
+    else:
+        market, name, book = done.floor, done.main, done.books[done.main]
+        weights, span = done.weights[done.main], (book.start, book.start + len(book.equity))
+    e = market.settings
+    early = e.same_bar or e.fill == "same_close"
+    honest = e.model_copy(update={"same_bar": False, "fill": "next_close" if e.fill == "same_close" else e.fill})
+    later = dataclasses.replace(market, settings=honest).trade(weights, name, span, delay=1 if early else 2)
+    per = study.settings.periods_per_year
+    ratios = [sharpe(b.returns, periods_per_year=per) for b in (book, later)]
+    return Traded(name, book.fills.decided, book.fills.t, *(float("nan") if r is None else r for r in ratios))
 
 
 def _recent(p: Prepared, fit: Fit) -> Panel:

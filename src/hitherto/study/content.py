@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import Any
 
@@ -10,15 +11,13 @@ from numpy.typing import NDArray
 
 from hitherto import hindsight
 from hitherto.evaluate.inference import MIN_POINTS, mean_interval
-from hitherto.exchange.account import Book
-from hitherto.exchange.simulate import simulate
-from hitherto.exchange.step import Costs
+from hitherto.exchange.terms import Costs
 from hitherto.market import sample
 from hitherto.models.glassbox import LSTMCell
 from hitherto.report import content as c
 from hitherto.report import words
 from hitherto.seeds import Stream
-from hitherto.study import top
+from hitherto.study import stress, top
 from hitherto.study.core import Fit
 from hitherto.study.evaluate import EQUAL, HOLD
 from hitherto.study.result import Result
@@ -35,7 +34,7 @@ LADDER = (
 def content(r: Result) -> c.ReportContent:
     """Return everything the report of ``r`` shows."""
     s, panel = r.study.settings, r.prepared.panel
-    seen = hindsight_of(r)
+    seen, desk = hindsight_of(r), desk_of(r)
     return c.ReportContent(
         title=s.report.title or f"{s.name}: {r.evaluation.main}",
         subtitle=top.subtitle(r),
@@ -46,7 +45,7 @@ def content(r: Result) -> c.ReportContent:
         verdict=top.verdict(r),
         key_figures=top.key_figures(r, seen),
         audit=top.audit(r),
-        equity=equity(r),
+        equity=equity(r, desk),
         hindsight=seen,
         ic=ic_series(r),
         ladder=c.Ladder(ladder(r), LADDER.format(r.prepared.label.names[r.evaluation.output])),
@@ -54,6 +53,8 @@ def content(r: Result) -> c.ReportContent:
         weights=weights(r),
         costs=costs(r),
         hindsight_list=hindsight_list(r),
+        rules=rules(r),
+        **stress.parts(desk),
         settings=r.study.toml(),
         facts=facts(r),
         findings=tuple(c.DataFinding(f.code, f.where, f.text, f.count) for f in panel.findings),
@@ -62,7 +63,33 @@ def content(r: Result) -> c.ReportContent:
     )
 
 
-def equity(r: Result) -> c.Equity:
+def desk_of(r: Result) -> stress.Desk:
+    """Return the strategy on its market, for everything that is varied about it."""
+    market = r.evaluation.floor
+    short = bool((r.evaluation.weights[r.evaluation.main].values < 0).any())
+    return stress.desk(r.study, r.prepared, r.evaluation, market.costs, market.laid(short=short))
+
+
+def rules(r: Result) -> c.Rules | None:
+    """Return the dated rules in force, and how often the bars contradict what had to be assumed."""
+    laid = r.evaluation.floor.rules
+    if laid is None:
+        return None
+    from hitherto.exchange.status import contradictions
+
+    seen = contradictions(r.prepared.panel, laid)
+    told = stress.rules(laid, seen.table.height, seen.tested)
+    five, chance = seen.at_five or 0, seen.by_chance or 0.0
+    if told is None or five <= 2 * chance:
+        return told
+    hint = (
+        f"{five:,} closes stand exactly 5 % from the one before and at the day's high or low, where chance would put "
+        f"{chance:,.0f}: some names were ST, and their limit is taken too wide."
+    )
+    return dataclasses.replace(told, assumptions=(*told.assumptions, hint))
+
+
+def equity(r: Result, desk: stress.Desk) -> c.Equity:
     """Return the net wealth of the strategy, its rivals and the benchmark, all starting at 1."""
     e, panel = r.evaluation, r.prepared.panel
     first, last = top.span(r)
@@ -90,7 +117,11 @@ def equity(r: Result) -> c.Equity:
     if left_out:
         caption += f" {len(left_out)} further books are in the ladder only."
     undrawn = {n: float(e.books[n].equity[-1] / e.books[n].equity[0]) for n in left_out}
-    return c.Equity(panel.sessions[first : last + 1], curves, roles, caption, undrawn)
+    draws = r.study.settings.report.null_books
+    null = stress.null_band(desk, draws) if draws else None
+    if draws and null is None:
+        caption += " No band of permuted scores: hundreds of books of the convex optimiser would take hours."
+    return c.Equity(panel.sessions[first : last + 1], curves, roles, caption, undrawn, null)
 
 
 def hindsight_of(r: Result) -> c.Hindsight | None:
@@ -226,9 +257,11 @@ def weights(r: Result) -> c.WeightsHistory:
 def costs(r: Result) -> c.Costs:
     """Return the same weights traded free of costs beside the net book, and what was paid per year."""
     e, panel, book = r.evaluation, r.prepared.panel, r.book
-    free: Book = simulate(panel, e.weights[e.main], costs=Costs(), fill=r.study.settings.exchange.fill,
-                          capital=r.study.settings.exchange.capital, start=book.start,
-                          stop=book.start + len(book.equity))  # fmt: skip
+    short = bool((e.weights[e.main].values < 0).any())
+    free = e.floor.venue(times=0.0, short=short).book(
+        e.weights[e.main], capital=r.study.settings.exchange.capital, start=book.start,
+        stop=book.start + len(book.equity),
+    )  # fmt: skip
     first, last = top.span(r)
     dates = panel.sessions[first : last + 1]
     years = dates.astype("datetime64[Y]").astype(int) + 1970
@@ -245,7 +278,7 @@ def costs(r: Result) -> c.Costs:
 
 
 def hindsight_list(r: Result) -> c.HindsightList:
-    """Return the best and the worst single asset of every quarter of the test, with running wealth."""
+    """Return the best and the worst single asset of every month or year of the test, with running wealth."""
     first, last = top.span(r)
     panel = r.prepared.panel
     every = "month" if last - first < 3 * 252 else "year"
@@ -255,12 +288,18 @@ def hindsight_list(r: Result) -> c.HindsightList:
         tuple(c.HindsightRow(f"{p.first} .. {p.last}", p.asset, p.gain, p.wealth) for p in part)
         for part in (best, worst)
     )
-    bps = r.study.settings.exchange.fee_bps + r.study.settings.exchange.slippage_bps
-    up, down = (f(panel, bps, first, last + 1).log_wealth[-1] for f in (hindsight.best_path, hindsight.worst_path))
+    e, laid = r.study.settings.exchange, r.evaluation.floor.rules
+    fill = "next_open" if e.fill == "next_open" else "next_close"
+    costs = Costs(e.fee_bps, e.slippage_bps, sell_tax_bps=e.sell_tax_bps)  # the search knows proportional costs only
+    up, down = (
+        float(f(panel, costs, first, last + 1, fill=fill, rules=laid).log_wealth[-1]) / np.log(10)
+        for f in (hindsight.best_path, hindsight.worst_path)
+    )
     caption = (
-        f"One asset per {every}, chosen after the fact, no costs. Nobody could have known. With one holding a bar at "
-        f"{bps:g} bps a side (fractional shares, exact search) wealth 1 ends between 10^{down / np.log(10):.1f} and "
-        f"10^{up / np.log(10):.1f}."
+        f"One asset per {every}, chosen after the fact, no costs. Nobody could have known. One holding a bar, fills "
+        f"at the {fill.replace('_', ' ')}, {e.fee_bps + e.slippage_bps:g} bps a side and the duties of the rules "
+        f"(fractional shares, exact search) takes 1 to between 10^{down:.1f} and 10^{up:.1f}: no long-only book on "
+        "the same fills and costs can end above that."
     )
     return c.HindsightList(best, worst, caption=caption)
 
@@ -304,15 +343,26 @@ def card(r: Result) -> str:
 
 def assumptions(r: Result) -> tuple[str, ...]:
     """Return what the simulation takes for granted."""
-    e, panel = r.study.settings.exchange, r.prepared.panel
-    shares = "fractional shares" if not e.lot else f"lots of {e.lot} shares"
+    e, panel, laid = r.study.settings.exchange, r.prepared.panel, r.evaluation.floor.rules
+    shares = (
+        "whole shares in lots, money to 0.01" if laid else f"lots of {e.lot} shares" if e.lot else "fractional shares"
+    )
+    tax = "duties and fees by date" if laid else f"{e.sell_tax_bps:g} bps tax on sales"
     out = [
         f"Decisions at the close, fills at the {e.fill.replace('_', ' ')}; {shares}; {e.fee_bps:g} bps fee and "
-        f"{e.slippage_bps:g} bps slippage a side, {e.sell_tax_bps:g} bps tax on sales; capital {e.capital:,.0f}.",
+        f"{e.slippage_bps:g} bps slippage a side, {tax}; capital {e.capital:,.0f}.",
         "Suspended names do not trade. Orders that cannot fill are dropped until the next decision.",
-        "Price limits, T+1, minimum lots of a board and volume caps are not enforced; shorts pay no borrowing fee.",
         "Features read prices x factor and volume / factor; the exchange trades raw prices.",
     ]
+    if e.volume_cap or e.impact:
+        out.append(
+            f"An order takes at most {e.volume_cap:.0%} of a bar's volume (0: any) and pays {e.impact:g} x sigma x "
+            "sqrt(shares / mean volume of 20 bars) for its impact."
+        )
+    if laid is None:
+        out.append(
+            "No market rules: price limits, T+1 and the lots of a board are not enforced; shorts borrow for free."
+        )
     if "membership" in panel.notes:
         out.append(f"Universe by dated membership: {panel.notes['membership']}")
     return tuple(out)

@@ -156,7 +156,7 @@ class Study:
                 "give it again: Study.load(path, panel=panel).run(...)"
             )
         if panel is None:
-            panel = self._read(m.bars, membership=m.membership and self._path(m.membership))
+            panel = self._read(m.bars, membership=m.membership and self.path(m.membership))
         if panel.adjustment == "restated_total_return" and not m.allow_restated:
             raise DataError(
                 f"{self.where}: the bars are restated (their levels know later splits and dividends); "
@@ -172,12 +172,13 @@ class Study:
         precision = compute.choose_precision(c.precision, device)
         return {"device": device, "threads": compute.choose_threads(c.threads), "precision": precision}
 
-    def _path(self, text: str) -> str:
+    def path(self, text: str) -> str:
+        """Return a path of the study file, taken from its folder; "sample:NAME" stays."""
         return text if text.startswith("sample:") else str(self.base / text)
 
     def _read(self, source: str, membership: str | None = None) -> Panel:
         m = self.settings.market
-        return read_bars(self._path(source), membership=membership, calendar=m.calendar, zone=m.zone, close=m.close,
+        return read_bars(self.path(source), membership=membership, calendar=m.calendar, zone=m.zone, close=m.close,
                          adjustment=m.adjustment, columns=m.columns or None)  # fmt: skip
 
     @cached_property
@@ -186,7 +187,7 @@ class Study:
         m = self.settings.market
         if m.benchmark is None:
             return None
-        other = read_bars(self._path(m.benchmark), zone=m.zone, close=m.close)
+        other = read_bars(self.path(m.benchmark), zone=m.zone, close=m.close)
         symbol = m.benchmark_symbol or other.symbols[0]
         if symbol not in other.symbols:
             near = config.nearest(symbol, list(other.symbols))

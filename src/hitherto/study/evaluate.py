@@ -14,15 +14,22 @@ from hitherto.evaluate.forecast import ForecastSummary, summarise
 from hitherto.evaluate.inference import Interval, paired_difference, sharpe_interval
 from hitherto.evaluate.performance import Performance, summary
 from hitherto.exchange.account import Book
-from hitherto.exchange.simulate import simulate
-from hitherto.exchange.step import Costs
 from hitherto.models.base import Forecast
 from hitherto.panel import Panel
 from hitherto.portfolio.base import Weights
-from hitherto.portfolio.construct import buy_and_hold, equal_weight, long_short, topk_dropout
+from hitherto.portfolio.construct import (
+    buy_and_hold,
+    equal_weight,
+    long_short,
+    quantiles,
+    score_weighted,
+    topk,
+    topk_dropout,
+)
 from hitherto.seeds import Stream
 from hitherto.signal import scores
 from hitherto.study.core import Prepared, Study
+from hitherto.study.trading import Floor, floor
 
 Floats = NDArray[np.float64]
 EQUAL, HOLD = "equal weight", "buy and hold"
@@ -34,7 +41,8 @@ class Evaluation:
 
     forecasts: one per model (seeds averaged), in ladder order. summaries: model -> one ForecastSummary per output.
     weights, books: by book name; the first is the strategy. of_model: model -> its book under the first portfolio.
-    performance, sharpe: per book. against: rival -> annualised paired difference of net returns, strategy minus rival.
+    floor: the market they were traded on. performance, sharpe: per book. against: rival -> annualised paired difference
+    of net returns, strategy minus rival.
     """
 
     forecasts: dict[str, Forecast]
@@ -48,6 +56,7 @@ class Evaluation:
     against: dict[str, Interval | None]
     benchmark: Floats | None
     output: int
+    floor: Floor
 
     @property
     def main(self) -> str:
@@ -65,28 +74,47 @@ def average_seeds(forecasts: list[Forecast]) -> dict[str, Forecast]:
     return out
 
 
-def weigh(p: PortfolioSettings, s: Floats, mask: NDArray[np.bool_]) -> Weights:
-    """Return the weights that one portfolio rule makes of scores (T, N)."""
+def weigh(p: PortfolioSettings, s: Floats, mask: NDArray[np.bool_], panel: Panel, costs: float = 0.0) -> Weights:
+    """Return the weights that one portfolio rule makes of scores (T, N); costs: fraction of the traded value."""
     if p.rule == "long_short":
         return long_short(s, mask, k=p.k, every=p.every)
+    if p.rule == "topk":
+        return topk(s, mask, p.k, p.every)
+    if p.rule == "quantile":
+        return quantiles(s, mask, p.k, p.every)[-1]
+    if p.rule == "score_weighted":
+        return score_weighted(s, mask, long_only=p.long_only, kind="rank", every=p.every)
+    if p.rule == "optimise":
+        return _optimised(p, s, mask, panel, costs)
     return topk_dropout(s, mask, p.k, p.drop if p.drop is not None else max(1, p.k // 5), p.every)
+
+
+def _optimised(p: PortfolioSettings, s: Floats, mask: NDArray[np.bool_], panel: Panel, costs: float) -> Weights:
+    from hitherto.portfolio.optimise import Limits, expected_returns, optimise
+    from hitherto.portfolio.risk import one_bar_returns
+
+    o = p.optimise
+    limits = Limits(cap=o.cap, turnover=o.turnover, band=o.band, active_risk=o.active_risk)
+    expected = expected_returns(s, one_bar_returns(panel), o.ic, every=p.every, window=o.window)
+    return optimise(
+        panel, expected, mask, limits, risk_aversion=o.risk_aversion, costs=costs, model=o.model, factors=o.factors,
+        window=o.window, every=p.every, benchmark=equal_weight(mask).values if o.relative else None,
+    )  # fmt: skip
 
 
 def title(p: PortfolioSettings) -> str:
     """Return the name of a portfolio."""
-    return p.name or (f"top {p.k}" if p.rule == "topk_dropout" else f"long-short {p.k}")
+    own = {
+        "topk_dropout": f"top {p.k}", "topk": f"top {p.k}, all replaced", "quantile": f"best quantile of {p.k}",
+        "score_weighted": "score weighted", "optimise": "optimised",
+    }  # fmt: skip
+    return p.name or own.get(p.rule, f"long-short {p.k}")
 
 
-def trade(study: Study, panel: Panel, weights: Weights, name: str, span: tuple[int, int]) -> Book:
-    """Simulate weights under the study's exchange settings on the rows of ``span`` (first, one past the last).
-
-    Buy and hold takes splits and dividends in shares: cash would pile up that it never invests again.
-    """
+def proportional(study: Study) -> float:
+    """Return the costs of one side as a fraction of the traded value, as the optimiser counts them."""
     e = study.settings.exchange
-    costs = Costs(e.fee_bps, e.slippage_bps, e.min_fee, e.sell_tax_bps, e.lot)
-    named = Weights(name, weights.values, weights.decided)
-    return simulate(panel, named, costs=costs, fill=e.fill, capital=e.capital, start=span[0], stop=span[1],
-                    reinvest=name == HOLD)  # fmt: skip
+    return (e.fee_bps + e.slippage_bps + e.sell_tax_bps / 2) / 1e4
 
 
 def tested(forecast: Forecast) -> tuple[int, int]:
@@ -100,13 +128,13 @@ def all_weights(study: Study, p: Prepared, forecasts: dict[str, Forecast]) -> tu
     first = study.settings.portfolio[0]
     out: dict[str, Weights] = {}
     of_model: dict[str, str] = {}
-    primary = study.models[0].name
+    primary, spent = study.models[0].name, proportional(study)
     for model, f in forecasts.items():
         if np.nanmax(np.abs(f.values), initial=0.0) == 0.0:
             continue  # a forecast of nothing ranks nothing
         for rule in study.settings.portfolio if model == primary else [first]:
             name = f"{model}, {title(rule)}"
-            out[name] = weigh(rule, scores(f, p.admitted, rule.output), p.admitted)
+            out[name] = weigh(rule, scores(f, p.admitted, rule.output), p.admitted, p.panel, spent)
             of_model.setdefault(model, name)
     start = int(np.argmax(forecasts[primary].fold >= 0))
     out[EQUAL] = equal_weight(p.admitted, first.every, start)
@@ -127,7 +155,9 @@ def evaluate(study: Study, p: Prepared, raw: list[Forecast]) -> Evaluation:
     if primary not in of_model:
         raise DataError(f"{primary}: every forecast is 0, there is nothing to trade; check features and label")
     start, stop = tested(forecasts[primary])
-    books = {name: trade(study, p.panel, w, name, (start, stop)) for name, w in weights.items()}
+    market = floor(study, p.panel)
+    # Buy and hold takes splits and dividends in shares: cash would pile up that it never invests again.
+    books = {name: market.trade(w, name, (start, stop), reinvest=name == HOLD) for name, w in weights.items()}
     years = float((p.panel.sessions[stop - 1] - p.panel.sessions[start]).astype(int) / 365.25)
     per = study.settings.periods_per_year
     performance = {name: summary(b, per, years=years) for name, b in books.items()}
@@ -143,7 +173,7 @@ def evaluate(study: Study, p: Prepared, raw: list[Forecast]) -> Evaluation:
         against["benchmark"] = _paired(main.returns[both], r[both], rng.child("against", "benchmark"), per)
     signal = scores(forecasts[primary], p.admitted, first.output)
     return Evaluation(forecasts, summaries, signal, weights, books, of_model, performance, ratios, against, index,
-                      first.output)  # fmt: skip
+                      first.output, market)  # fmt: skip
 
 
 def _sharpe(book: Book, rng: Stream, per: int) -> Interval | None:

@@ -20,7 +20,7 @@ from hitherto.files import write_atomic
 from hitherto.run import plain
 from hitherto.seeds import Stream
 from hitherto.study.core import KINDS, Fit, forecasts_of
-from hitherto.study.evaluate import tested, trade, weigh
+from hitherto.study.evaluate import proportional, tested, weigh
 from hitherto.study.result import Result
 
 Floats = NDArray[np.float64]
@@ -129,8 +129,8 @@ class Ladder:
         out = []
         for _ in range(DRAWS):
             drawn = np.where(known, rng.standard_normal(known.shape), np.nan)
-            weights = weigh(study.settings.portfolio[0], drawn, p.admitted)
-            out.append(trade(study, p.panel, weights, "random", span).returns)
+            weights = weigh(study.settings.portfolio[0], drawn, p.admitted, p.panel, proportional(study))
+            out.append(r.evaluation.floor.trade(weights, "random", span).returns)
         return np.stack(out)
 
     def _over_random(self, name: str, book: Book | None) -> Interval | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,11 @@ class Result:
         return self.evaluation.forecasts
 
     def content(self) -> ReportContent:
-        """Return everything the report shows."""
+        """Return everything the report shows; computed once."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> ReportContent:
         from hitherto.study.content import content
 
         return content(self)
@@ -111,7 +116,7 @@ def run_study(study: Study, folder: Path, *, resume: bool, progress: str) -> Res
         evaluation = evaluate(study, prepared, raw)
         verdict = judge_study(study, evaluation)
         clock["evaluated"] = time.time()
-        audit = audit_study(study, prepared, fits, seen)
+        audit = audit_study(study, prepared, fits, evaluation, seen)
         clock["audited"] = time.time()
         facts = describe(study, prepared, fits, clock)
         result = Result(study, run, prepared, fits, evaluation, verdict, audit, facts)
@@ -147,14 +152,16 @@ def judge_study(study: Study, e: Evaluation) -> Verdict:
     )  # fmt: skip
 
 
-def audit_study(study: Study, prepared: Prepared, fits: list[Fit], seen: Progress) -> AuditReport | None:
+def audit_study(
+    study: Study, prepared: Prepared, fits: list[Fit], done: Evaluation, seen: Progress
+) -> AuditReport | None:
     """Try to catch the study using the future, unless it was switched off (the report then says so)."""
     if study.settings.audit.level == "off":
         return None
     from hitherto.audit import audit
     from hitherto.study.auditing import plan
 
-    report = audit(plan(study, prepared, fits))
+    report = audit(plan(study, prepared, fits, done))
     seen.emit({"event": "audit", "exit_code": report.exit_code, "seconds": report.seconds})
     return report
 

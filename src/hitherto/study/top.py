@@ -31,13 +31,13 @@ ZH = {
     "Every symbol is alive on the last day: the names were chosen, or have lived on, with hindsight.":
         "所有标的在最后一天都仍存在：样本是事后选出或幸存下来的（幸存者偏差）。",
     "Universe by dated membership: {}.": "股票池按成分股日期：{}。",
-    "The simulated exchange does not know price limits, T+1 or board lots: a name that opened at its limit is bought "
-    "here although nobody sold it. Returns of the books are optimistic by that much.":
-        "模拟交易所尚未实现涨跌停、T+1 与整手规则：开盘涨停的股票在这里仍可买入，组合收益因此偏乐观。",
+    "This study trades without market rules: a name that opened at its price limit is bought here although nobody sold "
+    "it. Returns are optimistic by that much; [exchange] rules = \"cn\" enforces them.":
+        "本研究未采用市场规则：开盘涨停的股票在这里仍可买入，收益因此偏乐观；设置 [exchange] rules = \"cn\" 即可启用。",
     "The audit was switched off in this study: nothing was tried to catch it using the future.":
         "本研究关闭了审计：没有做任何检查来发现未来数据泄漏。",
     "determinism": "确定性", "right-truncation": "右端截断", "future rewritten": "改写未来", "refit": "重新拟合",
-    "batch neighbours": "批内邻居", "interval algebra": "区间检查",
+    "batch neighbours": "批内邻居", "interval algebra": "区间检查", "fill delay": "延迟成交",
     "{} symbols, {} to {}; out of sample {} to {}, {} fold(s)": "{} 只标的，{} 至 {}；样本外 {} 至 {}，{} 折",
     "Beats the benchmark index after costs?": "扣除成本后是否优于基准指数？", "yes": "是", "not shown": "未能证明",
 }  # fmt: skip
@@ -87,10 +87,10 @@ def flags(r: Result) -> tuple[str, ...]:
         out.append(say(r, text))
     if "membership" in r.prepared.panel.notes:
         out.append(say(r, "Universe by dated membership: {}.", r.prepared.panel.notes["membership"]))
-    if r.prepared.panel.zone == "Asia/Shanghai":
+    if r.prepared.panel.zone == "Asia/Shanghai" and r.evaluation.floor.rules is None:
         out.append(say(
-            r, "The simulated exchange does not know price limits, T+1 or board lots: a name that opened at its limit "
-            "is bought here although nobody sold it. Returns of the books are optimistic by that much."
+            r, "This study trades without market rules: a name that opened at its price limit is bought here although "
+            "nobody sold it. Returns are optimistic by that much; [exchange] rules = \"cn\" enforces them."
         ))  # fmt: skip
     if r.audit is None:
         text = "The audit was switched off in this study: nothing was tried to catch it using the future."
@@ -147,7 +147,7 @@ def _figure(label: str, e: c.Estimate | None, fraction: bool, text: str, digits:
 
 PROBES = {
     "P0": "determinism", "P1": "right-truncation", "P2": "future rewritten", "P3": "refit", "P4": "batch neighbours",
-    "P10": "interval algebra",
+    "P9": "fill delay", "P10": "interval algebra",
 }  # fmt: skip
 
 
