@@ -149,13 +149,15 @@ class ExchangeSettings(_Section):
     rules: "cn" or "us" are dated rules (limits, T+1, lots, duties; whole shares, money to the fen), "none" trades
     fractions without rules. status: table of ST and delisting spans; without one say ``assume.st``. handling: whether
     the exchange's handling fee and levy are inside the commission. volume_cap: largest share of a bar's volume that an
-    order may take. impact: Y of the square-root law. same_bar: the classic fault, to show what it is worth.
+    order may take. impact: Y of the square-root law. same_bar: the classic fault, to show what it is worth. actions: a
+    table of corporate actions (symbol, ex_date, dividend, split), which win over the factor on their day.
     """
 
     fill: Literal["next_open", "next_close", "same_close"] = "next_close"
     same_bar: bool = False
     rules: Literal["none", "cn", "us"] = "none"
     status: str | None = None
+    actions: str | None = None
     assume: AssumeSettings = AssumeSettings()
     handling: Literal["inside", "beside"] = "inside"
     fee_bps: Bps = 5.0

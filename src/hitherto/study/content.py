@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hitherto import hindsight
 from hitherto.evaluate.inference import MIN_POINTS, mean_interval
+from hitherto.exchange.actions import told
 from hitherto.exchange.terms import Costs
 from hitherto.market import sample
 from hitherto.models.glassbox import LSTMCell
@@ -67,7 +68,7 @@ def desk_of(r: Result) -> stress.Desk:
     """Return the strategy on its market, for everything that is varied about it."""
     market = r.evaluation.floor
     short = bool((r.evaluation.weights[r.evaluation.main].values < 0).any())
-    return stress.desk(r.study, r.prepared, r.evaluation, market.costs, market.laid(short=short))
+    return stress.desk(r.study, r.prepared, r.evaluation, market.costs, market.laid(short=short), market.events)
 
 
 def rules(r: Result) -> c.Rules | None:
@@ -298,9 +299,11 @@ def hindsight_list(r: Result) -> c.HindsightList:
     caption = (
         f"One asset per {every}, chosen after the fact, no costs. Nobody could have known. One holding a bar, fills "
         f"at the {fill.replace('_', ' ')}, {e.fee_bps + e.slippage_bps:g} bps a side and the duties of the rules "
-        f"(fractional shares, exact search) takes 1 to between 10^{down:.1f} and 10^{up:.1f}: no long-only book on "
-        "the same fills and costs can end above that."
+        f"(fractional shares, exact search) takes 1 to between 10^{down:.1f} and 10^{up:.1f}"
     )
+    # the search pays by factor; a book paid by announced actions may get more
+    bound = ": no long-only book on the same fills and costs can end above that."
+    caption += bound if r.evaluation.floor.events is None else "; it pays by the factor, not by the table of actions."
     return c.HindsightList(best, worst, caption=caption)
 
 
@@ -308,7 +311,7 @@ def facts(r: Result) -> dict[str, dict[str, object]]:
     """Return run facts by group."""
     f = r.facts
     return {
-        "digests": {"study": f["study_digest"], "data": f["data_digest"]},
+        "digests": {"study": f["study_digest"], "data": f["data_digest"], "exchange": f["exchange_digest"]},
         "seeds": {"seed": f["seed"], "seeds per model": f["seeds_per_model"]},
         "versions": f["machine"]["versions"],
         "machine": {k: str(v) for k, v in f["machine"].items() if k != "versions"},
@@ -363,6 +366,8 @@ def assumptions(r: Result) -> tuple[str, ...]:
         out.append(
             "No market rules: price limits, T+1 and the lots of a board are not enforced; shorts borrow for free."
         )
+    if r.evaluation.floor.events is not None:
+        out += told(panel, r.evaluation.floor.events)
     if "membership" in panel.notes:
         out.append(f"Universe by dated membership: {panel.notes['membership']}")
     return tuple(out)

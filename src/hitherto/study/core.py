@@ -138,11 +138,10 @@ class Study:
     def toml(self) -> str:
         """Return the resolved study as TOML: what a run folder keeps to repeat itself."""
         tables = self.settings.model_dump()
-        market = tables["market"]
-        for key in ("bars", "membership", "benchmark"):
-            value = market[key]
-            if value and not value.startswith("sample:") and value != IN_MEMORY:
-                market[key] = str((self.base / value).resolve())
+        files = {"market": ("bars", "membership", "benchmark"), "exchange": ("status", "actions")}
+        for table, key in [(tables[section], key) for section, keys in files.items() for key in keys]:
+            if table[key] and not table[key].startswith("sample:") and table[key] != IN_MEMORY:
+                table[key] = str((self.base / table[key]).resolve())
         return config.dump_toml(tables)
 
     @cached_property

@@ -118,7 +118,7 @@ def run_study(study: Study, folder: Path, *, resume: bool, progress: str) -> Res
         clock["evaluated"] = time.time()
         audit = audit_study(study, prepared, fits, evaluation, seen)
         clock["audited"] = time.time()
-        facts = describe(study, prepared, fits, clock)
+        facts = describe(study, prepared, fits, clock) | {"exchange_digest": evaluation.floor.digest()}
         result = Result(study, run, prepared, fits, evaluation, verdict, audit, facts)
         save(result, raw)
         seen.emit({"event": "done", "report": "report.html", "seconds": round(time.time() - clock["began"], 1)})

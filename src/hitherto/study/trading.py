@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from hitherto.config import ExchangeSettings
 from hitherto.errors import ConfigError
 from hitherto.exchange.account import Book
+from hitherto.exchange.actions import Actions, read
 from hitherto.exchange.simulate import Venue
 from hitherto.exchange.terms import Costs, Rulings
 from hitherto.panel import Panel
@@ -23,23 +27,35 @@ PAPER = (
 
 @dataclass(frozen=True, eq=False)
 class Floor:
-    """A study's market on one panel. rules: None where the study trades without any."""
+    """A study's market on one panel. rules, events: None where the study trades without any."""
 
     settings: ExchangeSettings
     panel: Panel
     costs: Costs
     rules: Rulings | None
+    events: Actions | None = None
 
     def laid(self, *, short: bool = False) -> Rulings | None:
         """Return the rules; ``short`` lets holdings be negative, on paper."""
         return dataclasses.replace(self.rules, shorts=True) if short and self.rules is not None else self.rules
 
+    def digest(self) -> str:
+        """Return the SHA-256 of the rules as laid and the corporate actions: what books rest on beside prices."""
+        h = hashlib.sha256()
+        parts = [] if self.rules is None else [self.rules.kind, self.rules.terms]
+        if self.events is not None:
+            parts += [self.events.t, self.events.n, self.events.dividend, self.events.split]
+        for part in parts:
+            h.update(np.ascontiguousarray(part).tobytes())
+        return h.hexdigest()
+
     def venue(self, *, times: float = 1.0, short: bool = False) -> Venue:
         """Return the market with every cost ``times`` as large; ``short`` lets a book go short on paper."""
         e = self.settings
         return Venue(
-            self.panel, costs=self.costs, rules=self.laid(short=short), fill=e.fill, same_bar=e.same_bar, times=times
-        )
+            self.panel, costs=self.costs, rules=self.laid(short=short), events=self.events, fill=e.fill,
+            same_bar=e.same_bar, times=times,
+        )  # fmt: skip
 
     @cached_property
     def usual(self) -> Venue:
@@ -71,8 +87,9 @@ def floor(study: Study, panel: Panel) -> Floor:
     """Return the market of a study's settings on a panel; ConfigError where its rules need more than they are told."""
     e = study.settings.exchange
     costs = Costs(e.fee_bps, e.slippage_bps, e.min_fee, e.sell_tax_bps, e.lot, e.volume_cap, e.impact)
+    events = None if e.actions is None else read(study.path(e.actions), panel)
     if e.rules == "none":
-        return Floor(e, panel, costs, None)
+        return Floor(e, panel, costs, None, events)
     if panel.adjustment == "restated_total_return":
         raise ConfigError(
             f"{study.where}: exchange.rules = '{e.rules}' trades raw prices in lots, but these prices are restated by "
@@ -83,4 +100,4 @@ def floor(study: Study, panel: Panel) -> Floor:
 
     status = None if e.status is None else Status.read(study.path(e.status))
     laid = lay(e.rules, panel, status, assume_st=e.assume.st, handling=e.handling)
-    return Floor(e, panel, costs, laid)
+    return Floor(e, panel, costs, laid, events)
