@@ -226,12 +226,12 @@ def test_summary_of_a_book_counts_turnover_and_costs():
 
 
 def test_a_ruined_or_empty_book_says_so():
-    with pytest.raises(DataError) as caught:
-        perf.summary(book([100, -5, 10]), 252)
-    assert str(caught.value) == (
-        "book 'toy': equity is -5 at bar 4; "
-        "nothing can be compounded after ruin: lower the leverage or end the test there"
-    )
+    ruined = book([100, -5, 10])
+    assert ruined.returns.tolist() == [-1, 0]
+    done = perf.summary(ruined, 252)
+    assert (done.total_return, done.max_drawdown, done.cagr) == (-1, -1, -1)
+    with pytest.raises(DataError, match=r"^book 'toy' starts with an equity of -5; give it capital$"):
+        perf.summary(book([-5, 10]), 252)
     with pytest.raises(DataError, match="book 'toy' has 1 bars; a return needs two"):
         perf.summary(book([100]), 252)
     assert perf.summary(book([100, 50, 0]), 252).total_return == -1

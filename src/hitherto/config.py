@@ -136,6 +136,27 @@ class PortfolioSettings(_Section):
     long_only: bool = False
     optimise: OptimiseSettings = OptimiseSettings()
 
+    @property
+    def title(self) -> str:
+        """The name of the book."""
+        own = {
+            "topk_dropout": f"top {self.k}", "topk": f"top {self.k}, all replaced",
+            "quantile": f"best quantile of {self.k}", "score_weighted": "score weighted", "optimise": "optimised",
+        }  # fmt: skip
+        return self.name or own.get(self.rule, f"long-short {self.k}")
+
+    @model_validator(mode="after")
+    def _lawful(self) -> PortfolioSettings:
+        if self.rule == "topk_dropout" and (self.drop or 1) > self.k:
+            raise ValueError(f"portfolio.drop {self.drop} is above portfolio.k {self.k}; drop at most all names held")
+        if self.rule == "quantile" and self.k < 2:
+            raise ValueError("portfolio.k of rule 'quantile' is the number of quantiles; it must be at least 2")
+        if self.rule == "optimise" and self.optimise.window < 60:
+            raise ValueError("portfolio.optimise.window must be at least 60 bars; no risk is known from fewer")
+        if self.rule == "optimise" and self.optimise.band is not None and not self.optimise.relative:
+            raise ValueError("portfolio.optimise.band is a distance from a benchmark; say relative = true")
+        return self
+
 
 class AssumeSettings(_Section):
     """What the exchange takes for granted where no status table says it."""
@@ -233,6 +254,10 @@ class StudySettings(_Section):
         for p in self.portfolio:
             if p.output >= len(self.label.horizons):
                 raise ValueError(f"portfolio.output {p.output} asks for a horizon that label.horizons does not hold")
+        titles = [p.title for p in self.portfolio]
+        twice = next((t for i, t in enumerate(titles) if t in titles[:i]), None)
+        if twice is not None:
+            raise ValueError(f"two portfolios are called '{twice}'; give each a portfolio.name of its own")
         return self
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hitherto.errors import ConfigError, DataError
-from hitherto.exchange.account import REASONS, Book
+from hitherto.exchange.account import Book
 from hitherto.files import write_atomic, write_json
 from hitherto.models.base import Forecast
 from hitherto.panel import Panel
@@ -113,6 +113,16 @@ def write_frame(path: Path, frame: pl.DataFrame) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def clock(panel: Panel, rows: Any) -> dict[str, Any]:
+    """Return the date of each row, and its decision time (UTC) where a session holds several bars."""
+    import polars as pl
+
+    out: dict[str, Any] = {"date": pl.Series(panel.sessions[rows].astype("datetime64[ms]")).cast(pl.Date)}
+    if len(np.unique(panel.sessions)) < len(panel.sessions):
+        out["time"] = pl.Series(panel.times[rows].astype("datetime64[ns]"))
+    return out
+
+
 def forecast_frame(panel: Panel, forecasts: list[Forecast]) -> pl.DataFrame:
     """Return the long table of forecasts."""
     import polars as pl
@@ -121,11 +131,11 @@ def forecast_frame(panel: Panel, forecasts: list[Forecast]) -> pl.DataFrame:
     frames = []
     for f in forecasts:
         t, n = np.nonzero(np.isfinite(f.values).all(axis=2))
-        columns = {"date": panel.sessions[t].astype("datetime64[ms]"), "symbol": symbols[n]}
+        columns = {**clock(panel, t), "symbol": symbols[n]}
         values = {name: f.values[t, n, o] for o, name in enumerate(f.names)}
         head = {"model": [f.model] * len(t), "seed": np.full(len(t), f.seed), "fold": f.fold[t]}
         frames.append(pl.DataFrame({**columns, **head, **values}))
-    return pl.concat(frames).with_columns(pl.col("date").cast(pl.Date))
+    return pl.concat(frames)
 
 
 def book_frame(panel: Panel, book: Book) -> pl.DataFrame:
@@ -135,11 +145,10 @@ def book_frame(panel: Panel, book: Book) -> pl.DataFrame:
     rows = slice(book.start, book.start + len(book.equity))
     return pl.DataFrame(
         {
-            "book": [book.name] * len(book.equity), "date": panel.sessions[rows].astype("datetime64[ms]"),
-            "equity": book.equity, "cash": book.cash, "fees": book.fees, "slippage": book.slippage,
-            "corporate": book.corporate, "traded": book.traded,
+            "book": [book.name] * len(book.equity), **clock(panel, rows), "equity": book.equity, "cash": book.cash,
+            "fees": book.fees, "slippage": book.slippage, "corporate": book.corporate, "traded": book.traded,
         }
-    ).with_columns(pl.col("date").cast(pl.Date))  # fmt: skip
+    )  # fmt: skip
 
 
 def fill_frame(panel: Panel, book: Book) -> pl.DataFrame:
@@ -147,14 +156,6 @@ def fill_frame(panel: Panel, book: Book) -> pl.DataFrame:
     import polars as pl
 
     f = book.fills
-    symbols, sessions = np.array(panel.symbols), panel.sessions.astype("datetime64[ms]")
-    frame = pl.DataFrame(
-        {
-            "book": [book.name] * len(f.t), "decided": sessions[f.decided], "date": sessions[f.t],
-            "symbol": symbols[f.n], "ordered": f.ordered, "shares": f.shares, "price": f.price,
-            "commission": f.commission, "tax": f.tax, "transfer": f.transfer, "other": f.other,
-            "slippage": f.slippage, "reason": np.array(REASONS)[f.reason],
-        },
-        schema_overrides={"book": pl.String},
-    )  # fmt: skip
-    return frame.with_columns(pl.col("date").cast(pl.Date), pl.col("decided").cast(pl.Date))
+    decided = pl.Series(panel.sessions[f.decided].astype("datetime64[ms]")).cast(pl.Date)
+    head = {"book": pl.Series([book.name] * len(f.t), dtype=pl.String), "decided": decided, **clock(panel, f.t)}
+    return pl.DataFrame(head).hstack(f.table(panel).drop("date", "decided"))

@@ -255,22 +255,18 @@ def describe(
 def summary(book: Book, periods_per_year: float, rf: float = 0.0, *, years: float | None = None) -> Performance:
     """Return the net performance of a book: the metrics of ``book.returns`` with its turnover and costs.
 
-    DataError when the book has fewer than two bars, or its equity is not above 0 on some bar but the last.
+    A ruined book (equity <= 0) loses all on that bar and stands still from then on. DataError when the book has fewer
+    than two bars, or starts without equity.
     """
     if len(book.equity) < 2:
         raise DataError(f"book '{book.name}' has {len(book.equity)} bars; a return needs two")
-    broke = ~(book.equity[:-1] > 0)
-    if broke.any():
-        k = int(np.argmax(broke))
-        raise DataError(
-            f"book '{book.name}': equity is {book.equity[k]:.6g} at bar {book.start + k}; "
-            "nothing can be compounded after ruin: lower the leverage or end the test there"
-        )
+    if not book.equity[0] > 0:
+        raise DataError(f"book '{book.name}' starts with an equity of {book.equity[0]:.6g}; give it capital")
     out = describe(book.returns, periods_per_year, rf, name=book.name, years=years)
     span = (len(book.equity) - 1) / periods_per_year
     paid = book.fees + book.slippage
     before = np.concatenate([book.equity[:1], book.equity[:-1]])
+    rate = np.divide(paid, before, out=np.zeros_like(paid), where=before > 0)
     return dataclasses.replace(
-        out, turnover=float(book.turnover.sum() / span), cost=float((paid / before).sum() / span),
-        cost_total=float(paid.sum()),
+        out, turnover=float(book.turnover.sum() / span), cost=float(rate.sum() / span), cost_total=float(paid.sum()),
     )  # fmt: skip

@@ -100,11 +100,15 @@ class Book:
 
     @property
     def returns(self) -> Floats:
-        """(K - 1,) float64 simple net returns per bar."""
-        return self.equity[1:] / self.equity[:-1] - 1.0
+        """(K - 1,) float64 simple net returns per bar; -1 on the bar of ruin (equity <= 0), and 0 from then on."""
+        alive = np.logical_and.accumulate(self.equity > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r = self.equity[1:] / self.equity[:-1] - 1.0
+        return np.where(alive[1:], r, np.where(alive[:-1], -1.0, 0.0))
 
     @property
     def turnover(self) -> Floats:
-        """(K,) float64 one-way turnover: half the traded value over the equity of the bar before."""
+        """(K,) float64 one-way turnover: half the traded value over the equity of the bar before; 0 after ruin."""
         before = np.r_[self.equity[:1], self.equity[:-1]]
-        return 0.5 * self.traded / before
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(before > 0, 0.5 * self.traded / before, 0.0)

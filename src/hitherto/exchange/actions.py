@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hitherto.errors import DataError
 from hitherto.exchange import ready
-from hitherto.exchange.simulate import Events
+from hitherto.exchange.simulate import LEAST_SPLIT, MOST_SPLIT, Events
 from hitherto.market import dates, files, frames, numbers
 from hitherto.market.place import Origin, show
 from hitherto.panel import Panel
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 COLUMNS = ("symbol", "ex_date", "dividend", "split")
-LEAST, MOST = 1e-4, 900.0  # splits that 64-bit integers of 1e-8 share book exactly
 TOLERANCE = 0.01  # of the growth: vendors round factors and prices
 SHOWN = 3
 
@@ -129,7 +128,7 @@ def _checked(raw: pl.DataFrame, origin: Origin) -> pl.DataFrame:
     """The raw table as symbol, ex_date, dividend, split, checked and typed; row i stays row i."""
     import polars as pl
 
-    raw.columns = [c.strip().lower() for c in raw.columns]
+    frames.lower_columns(raw, origin.name)
     lacking = [c for c in COLUMNS if c not in raw.columns]
     if lacking:
         raise DataError(
@@ -146,9 +145,10 @@ def _checked(raw: pl.DataFrame, origin: Origin) -> pl.DataFrame:
         (money < 0, "dividend", "a dividend is not below 0; write the cash per share, or leave the cell empty"),
         (ratio <= 0, "split", "a split is above 0; write the new shares per old one (1.3), or leave the cell empty"),
         (
-            ~ratio.is_between(LEAST, MOST),
+            ~ratio.is_between(LEAST_SPLIT, MOST_SPLIT),
             "split",
-            f"no split in {LEAST:g}..{MOST:g}; write the new shares per old one (1.3 for 3 bonus shares on 10)",
+            f"no split in {LEAST_SPLIT:g}..{MOST_SPLIT:g}; write the new shares per old one (1.3 for 3 bonus shares "
+            "on 10)",
         ),
         (
             money.is_null() & ratio.is_null(),

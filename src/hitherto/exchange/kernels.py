@@ -410,7 +410,8 @@ def size(equity, weights, shares, last, close, whole, orders):
     """Write the orders that bring an account to its target weights; no order where the close is not known."""
     for n in range(len(orders)):
         orders[n] = 0.0
-        if not (close[n] > 0.0) or (weights[n] == 0.0 and shares[n] == 0.0):
+        # below half a tick a price rounds to no pips at all: nothing can be sized by it
+        if not close[n] > 0.0 or (whole and not last[n] > 0.0) or (weights[n] == 0.0 and shares[n] == 0.0):
             continue
         if equity <= 0.0 or weights[n] == 0.0:
             orders[n] = -shares[n]

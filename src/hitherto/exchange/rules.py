@@ -193,10 +193,30 @@ def lay(
     days, session = np.unique(panel.sessions.astype("datetime64[D]"), return_inverse=True)
     kind, segment = _ordinary(sheet, panel, boards, days, session)
     late = _special(sheet, panel, boards, status, days, session, segment, kind) if market == "cn" else 0
+    said = _assumptions(sheet, boards, guessed, status, days, late, asof)
+    if status is not None:
+        strange, listed = status.strangers(panel.symbols)
+        said += (f"{strange} of {listed} names of the status table are not among the bars.",) * bool(strange)
+    terms = sheet.terms()
     return Rulings(
-        market, kind, sheet.terms(), sheet.digest(), _assumptions(sheet, boards, guessed, status, days, late, asof),
+        market, kind, terms, sheet.digest(), said + _off_the_tick(panel, terms[:, col.TICK], kind),
         shorts=market != "cn", falls=market != "cn",
     )  # fmt: skip
+
+
+def _off_the_tick(panel: Panel, tick: NDArray[np.float64], kind: NDArray[np.uint8]) -> tuple[str, ...]:
+    """A sentence where closes lie off the tick by more than 0.1 % of the price; 500 bars are looked at."""
+    rows = np.unique(np.linspace(0, len(kind) - 1, 500).astype(int))
+    price, step = panel.fields["close"][rows] * PIPS, tick[kind[rows]]
+    known = np.isfinite(price) & (price > 0)
+    off = known & (np.abs(price - np.round(price / step) * step) > 1e-3 * price)
+    share = off.sum() / max(1, known.sum())
+    if share < 1e-3:
+        return ()
+    return (
+        f"About {share:.1%} of the closes lie off the tick by more than 0.1 % of the price, as adjusted or rounded "
+        "prices do: they trade at the nearest tick, and rounding alone may make or lose money there.",
+    )
 
 
 def _ordinary(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hitherto.errors import ConfigError, DataError
 from hitherto.exchange import kernels, ready, terms
-from hitherto.exchange.account import Book, Fills
+from hitherto.exchange.account import FILLED, REASONS, Book, Fills
 from hitherto.exchange.step import BarRules
 from hitherto.exchange.terms import FEN, PIPS, Costs, Rulings
 from hitherto.outcome import MarketRow, Outcome
@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Fill = Literal["next_close", "next_open", "same_close"]
 SAME_CLOSE = "same_close: fills at the very close that the decision read; the result is optimistic"
 SAME_BAR = "same_bar: orders fill in the bar whose close decided them, before it was known; the result is impossible"
+LEAST_SPLIT, MOST_SPLIT = 1e-4, 900.0  # new shares per old: outside it 1e-8 of a share cannot be counted
 LARGEST = 1e14  # of currency: shares x pips stay inside 64 bits
 RATES = [terms.TAX_BUY, terms.TAX_SELL, terms.TRANSFER, terms.OTHER, terms.SHARE_BOTH, terms.SHARE_SELL,
          terms.COMMISSION, terms.MINIMUM, terms.SHARE_CAP]  # fmt: skip
@@ -47,12 +48,13 @@ class Events:
             raise DataError(f"events: shapes {t.shape}, {n.shape}, {money.shape}, {ratio.shape} differ; one row each")
         T, N = panel.shape
         bad = ~((t >= 0) & (t < T) & (n >= 0) & (n < N) & np.isfinite(money) & (money >= 0) & (ratio > 0))
-        bad |= ~np.isfinite(ratio)
+        bad |= ~((ratio >= LEAST_SPLIT) & (ratio <= MOST_SPLIT))
         if bad.any():
             i = int(np.argmax(bad))
             raise DataError(
                 f"events: row {i} (t={t[i]}, n={n[i]}, dividend={money[i]:g}, split={ratio[i]:g}) lies outside the "
-                f"panel's {T} x {N}, or its dividend is below 0 or its split not above 0; correct or drop it"
+                f"panel's {T} x {N}, or its dividend is below 0 or its split outside {LEAST_SPLIT:g}..{MOST_SPLIT:g}; "
+                "correct or drop it"
             )
         order = np.lexsort((n, t))
         if len(t) and (np.diff(t[order] * N + n[order]) == 0).any():
@@ -169,7 +171,7 @@ class Venue:
         return Book(
             name=weights.name, start=first, equity=equity, cash=cash, shares=shares, price=marks, fees=fees,
             slippage=slippage, corporate=corporate, traded=traded, fills=_fills(table[:count], self.rules is not None),
-            flags=self._flags(first, last, delay, equity, shares),
+            flags=self._flags(first, last, delay, equity, shares, table[:count, 11]),
             rules="" if self.rules is None else self.rules.label,
         )  # fmt: skip
 
@@ -199,10 +201,12 @@ class Venue:
         self, weights: Weights, first: int, last: int, capital: float, allow_short: bool | None, delay: int,
         reinvest: bool, *, keep: bool,
     ) -> tuple[Any, ...]:  # fmt: skip
-        if delay < 1:
+        if delay < 1 or delay != int(delay):
             raise ConfigError(f"simulate: delay must be >= 1 bar, got {delay}; for the same bar say fill='same_close'")
         if not (np.isfinite(capital) and capital > 0):
             raise ConfigError(f"simulate: capital must be a positive amount, got {capital!r}")
+        if self.rules is not None and capital < 0.01:
+            raise ConfigError(f"simulate: under rules money is counted in 0.01; capital {capital!r} is less than that")
         values, decided = ready.read_only(weights.values), ready.read_only(weights.decided)
         short = self._shorts(weights, values, decided, first, last, allow_short)
         pending, lag = np.full(len(values), -1, np.int64), delay - 1 - self.same_bar
@@ -270,11 +274,17 @@ class Venue:
             )
         return short
 
-    def _flags(self, first: int, last: int, delay: int, equity: Floats, shares: Floats) -> tuple[str, ...]:
+    def _flags(
+        self, first: int, last: int, delay: int, equity: Floats, shares: Floats, codes: Floats
+    ) -> tuple[str, ...]:  # fmt: skip
         panel = self.panel
         flags = [SAME_CLOSE] if self.fill == "same_close" else [SAME_BAR] if self.same_bar else []
         if delay > 1:
             flags.append(f"delay: fills {delay - 1} bars later than normal")
+        if not (codes == FILLED).any():
+            most = np.bincount(codes.astype(int)) if len(codes) else np.zeros(1)
+            why = f" (most: {REASONS[int(np.argmax(most))]})" if len(codes) else ""
+            flags.append(f"never traded: {len(codes)} orders, none filled{why}")
         frozen = np.flatnonzero((shares[-1] != 0) & ~panel.listed[last - 1])
         if len(frozen):
             names = ", ".join(panel.symbols[n] for n in frozen[:5]) + (", ..." if len(frozen) > 5 else "")

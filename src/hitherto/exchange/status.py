@@ -144,8 +144,25 @@ class Status:
         return {n: row["listing_date"] for n, row in self._rows(symbols) if row["listing_date"]}
 
     def _rows(self, symbols: Sequence[str]) -> Iterable[tuple[int, dict[str, Any]]]:
-        where = {s: n for n, s in enumerate(symbols)}
-        return [(where[r["symbol"]], r) for r in self.table.iter_rows(named=True) if r["symbol"] in where]
+        where = {_key(s): n for n, s in enumerate(symbols)}
+        rows = ((where.get(_key(r["symbol"])), r) for r in self.table.iter_rows(named=True))
+        return [(n, r) for n, r in rows if n is not None]
+
+    def strangers(self, symbols: Sequence[str]) -> tuple[int, int]:
+        """Return how many names of the table are none of ``symbols``, and how many names it has."""
+        known, mine = {_key(s) for s in symbols}, {_key(s) for s in self.table["symbol"]}
+        return len(mine - known), len(mine)
+
+
+def _key(symbol: str) -> str:
+    """One spelling for a mainland Chinese code (600000.SH is SH600000); any other symbol as it stands."""
+    found = _CODE.fullmatch(symbol.strip())
+    marks = [] if found is None else [m.upper() for m in (found[1], found[3]) if m]
+    if found is None or len(marks) > 1 or any(m not in _EXCHANGES for m in marks):
+        return symbol
+    code, again = found[2], symbol.partition("#")[2]
+    exchange = _EXCHANGES[marks[0]] if marks else _BARE.get(code[:2]) or _BARE.get(code[0], "")
+    return f"{exchange}{code}" + (f"#{again}" if again else "")
 
 
 def _raw(source: Any) -> tuple[pl.DataFrame, Origin]:
@@ -168,7 +185,7 @@ def _checked(raw: pl.DataFrame, origin: Origin) -> pl.DataFrame:
     """The raw table with its columns checked and typed."""
     import polars as pl
 
-    raw.columns = [c.strip().lower() for c in raw.columns]
+    frames.lower_columns(raw, origin.name)
     lacking = [c for c in ("symbol", "start", "end", "status") if c not in raw.columns]
     if lacking:
         raise DataError(

@@ -51,8 +51,8 @@ class Costs:
             value = getattr(self, spec.name)
             if not (np.isfinite(value) and value >= 0):
                 raise ConfigError(f"costs: {spec.name} must be a number >= 0, got {value!r}")
-        if self.slippage_bps >= 10_000 or self.fee_bps + self.sell_tax_bps >= 10_000:
-            raise ConfigError("costs: slippage, and fee plus tax, must stay below 10000 bps (100 %)")
+        if self.fee_bps + self.sell_tax_bps + self.slippage_bps >= 10_000:
+            raise ConfigError("costs: fee, tax and slippage together must stay below 10000 bps (100 %)")
         if self.lot != int(self.lot):
             raise ConfigError(f"costs: lot must be a whole number of shares (0 = fractions), got {self.lot!r}")
         if self.volume_cap > 1:

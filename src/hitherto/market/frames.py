@@ -50,3 +50,12 @@ def _pandas(source: Any) -> pl.DataFrame:
         return pl.from_pandas(source)
     except (pl.exceptions.PolarsError, ValueError, TypeError) as e:
         raise DataError(f"{NAME}: cannot be read as a table ({show(e, 80)}); give each column one type") from None
+
+
+def lower_columns(raw: pl.DataFrame, name: str) -> None:
+    """Strip and lower the column names of a table in place; DataError when two become one."""
+    columns = [c.strip().lower() for c in raw.columns]
+    twice = next((c for i, c in enumerate(columns) if c in columns[:i]), None)
+    if twice is not None:
+        raise DataError(f"{name}: the column '{show(twice)}' occurs twice; keep one")
+    raw.columns = columns

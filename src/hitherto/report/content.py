@@ -255,12 +255,16 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class WeightsHistory:
-    """Decided weights (T, N) float64, fractions of capital; negative is short. May be given thinned in time."""
+    """Decided weights (T, N) float64, fractions of capital; negative is short. May be given thinned in time.
+
+    held: mean number of names held long and short; None counts the columns given.
+    """
 
     dates: Dates
     names: tuple[str, ...]
     weights: Floats
     caption: str = ""
+    held: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if np.shape(self.weights) != (len(self.dates), len(self.names)):

@@ -196,12 +196,13 @@ def weights(part: WeightsHistory, language: Language) -> str:
         return say(language, "f_weights_none")
     column = int(np.argmax(size.max(axis=0)))
     row = int(np.argmax(size[:, column]))
+    counted = tuple(float((side * w > TINY).sum(axis=1).mean()) for side in (1, -1))
+    long, short = part.held or counted
     said = {
-        "held": number(float((size > TINY).sum(axis=1).mean()), 1),
+        "held": number(long + short, 1),
         "largest": percent(float(w[row, column])),
         "name": part.names[column],
     }
-    short = float((w < -TINY).sum(axis=1).mean())
     if short == 0:
         return say(language, "f_weights", **said)
     return say(language, "f_weights_short", short=number(short, 1), **said)

@@ -16,8 +16,8 @@ from hitherto.panel import Panel
 from hitherto.seeds import Stream
 from hitherto.split import make_fold
 from hitherto.study.core import CROSS_SECTIONAL, Fit, Prepared, Study, admitted
-from hitherto.study.evaluate import Evaluation, proportional, weigh
-from hitherto.study.trading import floor
+from hitherto.study.evaluate import Evaluation, weigh
+from hitherto.study.trading import Floor, first_test, floor
 from hitherto.windows import Windows
 
 ASSETS, ROWS = 50, 600  # the quick audit's panel: at most this many listings and bars
@@ -44,7 +44,8 @@ def plan(
         FunctionTarget(f"forecasts of {f.model.name}", _frozen(study, f), _wider(unit, f.model.unit), exact=False)
         for f in listed
     ]
-    targets.append(FunctionTarget("portfolio rule", lambda q: _rule(study, q), "date"))
+    market = floor(study, p.panel, first_test(p)) if done is None else done.floor
+    targets.append(FunctionTarget("portfolio rule", lambda q: _rule(study, q, market.proportional), "date"))
     refit_panel, rows = _refit_panel(study, p, level)
     # Ridge beside the first model: the planted leak must reach a fitted number even where that model fits nothing.
     ridge = [m for m in study.models[1:] if m.name == "ridge"]
@@ -56,7 +57,7 @@ def plan(
         refit_panel=refit_panel, refit_span=(int(rows["test"][0]), int(rows["test"][-1])),
         refit_planted=FunctionTarget("refit that trains on the test rows",
                                      _refit(study, models, rows, level, planted=True), "date"),
-        books=(_traded(study, p, done),), notes=_notes(study, p),
+        books=(_traded(study, p, market, done),), notes=_notes(study, p),
     )  # fmt: skip
 
 
@@ -93,28 +94,27 @@ def _lay_out(windows: Windows, predicted: NDArray[np.float64], panel: Panel) -> 
     return out
 
 
-def _rule(study: Study, panel: Panel) -> dict[str, NDArray[np.float64]]:
+def _rule(study: Study, panel: Panel, spent: float) -> dict[str, NDArray[np.float64]]:
     """Return the weights that the portfolio rules make of the first feature: a score whose bits do not wobble."""
     score = study.make_features(panel).values[:, :, 0].astype(np.float64)
     ok = admitted(panel)
-    return {r.rule: weigh(r, score, ok, panel, proportional(study)).values for r in study.settings.portfolio}
+    return {r.rule: weigh(r, score, ok, panel, spent).values for r in study.settings.portfolio}
 
 
-def _traded(study: Study, p: Prepared, done: Evaluation | None) -> Traded:
+def _traded(study: Study, p: Prepared, market: Floor, done: Evaluation | None) -> Traded:
     """Return the orders of the strategy, and its Sharpe ratio as traded and with every fill one bar later.
 
     Later than the same bar is the normal next bar; later than the next bar is the one after.
     """
     first = study.settings.portfolio[0]
     if done is None:
-        market = floor(study, p.panel)
         score = p.features.values[:, :, 0].astype(np.float64)
-        weights, name = weigh(first, score, p.admitted, p.panel, proportional(study)), "a book of the first feature"
-        rows = np.flatnonzero(weights.decided)
-        span = (int(rows[0]) if len(rows) else 0, len(p.panel.times))
+        weights, name = weigh(first, score, p.admitted, p.panel, market.proportional), "a book of the first feature"
+        rows = np.flatnonzero(weights.decided[market.first :])
+        span = (market.first + (int(rows[0]) if len(rows) else 0), len(p.panel.times))
         book = market.trade(weights, name, span)
     else:
-        market, name, book = done.floor, done.main, done.books[done.main]
+        name, book = done.main, done.books[done.main]
         weights, span = done.weights[done.main], (book.start, book.start + len(book.equity))
     e = market.settings
     early = e.same_bar or e.fill == "same_close"

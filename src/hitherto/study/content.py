@@ -78,7 +78,8 @@ def rules(r: Result) -> c.Rules | None:
         return None
     from hitherto.exchange.status import contradictions
 
-    seen = contradictions(r.prepared.panel, laid)
+    first = r.evaluation.floor.first
+    seen = contradictions(r.prepared.panel.since(first), dataclasses.replace(laid, kind=laid.kind[first:]))
     told = stress.rules(laid, seen.table.height, seen.tested)
     five, chance = seen.at_five or 0, seen.by_chance or 0.0
     if told is None or five <= 2 * chance:
@@ -138,6 +139,8 @@ def hindsight_of(r: Result) -> c.Hindsight | None:
     if p.rule != "topk_dropout" or len(rows) < 3:
         return None
     best, worst = hindsight.best_topk(panel, p.k, rows), hindsight.worst_topk(panel, p.k, rows)
+    if not (best > worst).any():  # as many names as the book holds: there is no choice
+        return None
     mine = hindsight.rebalance_returns(r.book, rows)
     rng = Stream(r.study.settings.seed, "hindsight")
     random = hindsight.random_capture(panel, p.k, rows, rng=rng.numpy("random"))
@@ -247,12 +250,13 @@ def weights(r: Result) -> c.WeightsHistory:
     w = r.evaluation.weights[r.evaluation.main]
     rows = np.flatnonzero(w.decided)
     rows = rows[:: max(1, len(rows) // 250)]
-    mean = np.abs(w.values[rows]).mean(axis=0)
+    mean = np.abs(w.values[rows]).mean(axis=0) if len(rows) else np.zeros(w.values.shape[1])
     top = np.argsort(-mean, kind="stable")[: min(20, int((mean > 0).sum()))]
     panel = r.prepared.panel
     names = tuple(panel.symbols[i] for i in top)
+    long, short = (float((side * w.values[rows] > 0).sum() / max(1, len(rows))) for side in (1, -1))
     return c.WeightsHistory(panel.sessions[rows], names, w.values[np.ix_(rows, top)],
-                            f"Weights as decided; the {len(top)} names held most.")  # fmt: skip
+                            f"Weights as decided; the {len(top)} names held most.", (long, short))  # fmt: skip
 
 
 def costs(r: Result) -> c.Costs:

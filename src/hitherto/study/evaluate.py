@@ -29,7 +29,7 @@ from hitherto.portfolio.construct import (
 from hitherto.seeds import Stream
 from hitherto.signal import scores
 from hitherto.study.core import Prepared, Study
-from hitherto.study.trading import Floor, floor
+from hitherto.study.trading import Floor, first_test, floor
 
 Floats = NDArray[np.float64]
 EQUAL, HOLD = "equal weight", "buy and hold"
@@ -102,38 +102,28 @@ def _optimised(p: PortfolioSettings, s: Floats, mask: NDArray[np.bool_], panel: 
     )  # fmt: skip
 
 
-def title(p: PortfolioSettings) -> str:
-    """Return the name of a portfolio."""
-    own = {
-        "topk_dropout": f"top {p.k}", "topk": f"top {p.k}, all replaced", "quantile": f"best quantile of {p.k}",
-        "score_weighted": "score weighted", "optimise": "optimised",
-    }  # fmt: skip
-    return p.name or own.get(p.rule, f"long-short {p.k}")
-
-
-def proportional(study: Study) -> float:
-    """Return the costs of one side as a fraction of the traded value, as the optimiser counts them."""
-    e = study.settings.exchange
-    return (e.fee_bps + e.slippage_bps + e.sell_tax_bps / 2) / 1e4
-
-
 def tested(forecast: Forecast) -> tuple[int, int]:
     """Return the rows of the books: from the first forecast to the bar that fills the last one (one past it)."""
     rows = np.flatnonzero(forecast.fold >= 0)
     return int(rows[0]), min(len(forecast.fold), int(rows[-1]) + 2)
 
 
-def all_weights(study: Study, p: Prepared, forecasts: dict[str, Forecast]) -> tuple[dict[str, Weights], dict[str, str]]:
-    """Return book name -> weights (the strategy first) and model -> its book under the first portfolio."""
+def all_weights(
+    study: Study, p: Prepared, forecasts: dict[str, Forecast], spent: float
+) -> tuple[dict[str, Weights], dict[str, str]]:
+    """Return book name -> weights (the strategy first) and model -> its book under the first portfolio.
+
+    spent: what trading costs a side, a fraction of the value, as the optimiser counts it.
+    """
     first = study.settings.portfolio[0]
     out: dict[str, Weights] = {}
     of_model: dict[str, str] = {}
-    primary, spent = study.models[0].name, proportional(study)
+    primary = study.models[0].name
     for model, f in forecasts.items():
         if np.nanmax(np.abs(f.values), initial=0.0) == 0.0:
             continue  # a forecast of nothing ranks nothing
         for rule in study.settings.portfolio if model == primary else [first]:
-            name = f"{model}, {title(rule)}"
+            name = f"{model}, {rule.title}"
             out[name] = weigh(rule, scores(f, p.admitted, rule.output), p.admitted, p.panel, spent)
             of_model.setdefault(model, name)
     start = int(np.argmax(forecasts[primary].fold >= 0))
@@ -142,8 +132,9 @@ def all_weights(study: Study, p: Prepared, forecasts: dict[str, Forecast]) -> tu
     return out, of_model
 
 
-def evaluate(study: Study, p: Prepared, raw: list[Forecast]) -> Evaluation:
-    """Evaluate the forecasts of a study; the same seed gives the same intervals."""
+def evaluate(study: Study, p: Prepared, raw: list[Forecast], market: Floor | None = None) -> Evaluation:
+    """Evaluate the forecasts of a study; the same seed gives the same intervals. market: None opens the study's own."""
+    market = market or floor(study, p.panel, first_test(p))
     forecasts = average_seeds(raw)
     primary, first = study.models[0].name, study.settings.portfolio[0]
     rng = Stream(study.settings.seed, "evaluate")
@@ -151,11 +142,10 @@ def evaluate(study: Study, p: Prepared, raw: list[Forecast]) -> Evaluation:
         name: [summarise(f, p.label, o, rng=rng.child(name, o)) for o in range(len(f.names))]
         for name, f in forecasts.items()
     }
-    weights, of_model = all_weights(study, p, forecasts)
+    weights, of_model = all_weights(study, p, forecasts, market.proportional)
     if primary not in of_model:
         raise DataError(f"{primary}: every forecast is 0, there is nothing to trade; check features and label")
     start, stop = tested(forecasts[primary])
-    market = floor(study, p.panel)
     # Buy and hold takes splits and dividends in shares: cash would pile up that it never invests again.
     books = {name: market.trade(w, name, (start, stop), reinvest=name == HOLD) for name, w in weights.items()}
     years = float((p.panel.sessions[stop - 1] - p.panel.sessions[start]).astype(int) / 365.25)

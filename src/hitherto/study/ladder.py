@@ -20,7 +20,7 @@ from hitherto.files import write_atomic
 from hitherto.run import plain
 from hitherto.seeds import Stream
 from hitherto.study.core import KINDS, Fit, forecasts_of
-from hitherto.study.evaluate import proportional, tested, weigh
+from hitherto.study.evaluate import tested, weigh
 from hitherto.study.result import Result
 
 Floats = NDArray[np.float64]
@@ -129,7 +129,7 @@ class Ladder:
         out = []
         for _ in range(DRAWS):
             drawn = np.where(known, rng.standard_normal(known.shape), np.nan)
-            weights = weigh(study.settings.portfolio[0], drawn, p.admitted, p.panel, proportional(study))
+            weights = weigh(study.settings.portfolio[0], drawn, p.admitted, p.panel, r.evaluation.floor.proportional)
             out.append(r.evaluation.floor.trade(weights, "random", span).returns)
         return np.stack(out)
 

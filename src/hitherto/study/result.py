@@ -22,6 +22,7 @@ from hitherto.run import Run, plain
 from hitherto.seeds import Stream
 from hitherto.study.core import Fit, Prepared, Study, forecasts_of
 from hitherto.study.evaluate import EQUAL, Evaluation, evaluate, metrics
+from hitherto.study.trading import first_test, floor
 
 if TYPE_CHECKING:
     from hitherto.audit import AuditReport
@@ -105,6 +106,8 @@ def run_study(study: Study, folder: Path, *, resume: bool, progress: str) -> Res
     clock = {"began": time.time()}
     _ = study.place  # a device that is not there is refused before the bars are read
     prepared = study.prepare()
+    market = floor(study, prepared.panel, first_test(prepared))
+    _ = market.usual  # what the exchange needs is asked before anything is trained
     run = Run.start(folder, study.toml(), resume=resume)
     with Progress(mode=progress, log_path=folder / "events.jsonl") as seen:  # type: ignore[arg-type]
         seen.emit({"event": "prepared", "bars": len(prepared.panel.times), "symbols": len(prepared.panel.symbols),
@@ -113,7 +116,7 @@ def run_study(study: Study, folder: Path, *, resume: bool, progress: str) -> Res
         fits = study.fit_all(prepared, contexts(study, run, seen, resume))
         clock["fitted"] = time.time()
         raw = forecasts_of(fits, prepared.panel.shape, prepared.label.names)
-        evaluation = evaluate(study, prepared, raw)
+        evaluation = evaluate(study, prepared, raw, market)
         verdict = judge_study(study, evaluation)
         clock["evaluated"] = time.time()
         audit = audit_study(study, prepared, fits, evaluation, seen)

@@ -103,13 +103,13 @@ def desk(
 
     A book of the convex optimiser has no null band: hundreds of them would take hours.
     """
-    from hitherto.study.evaluate import EQUAL, proportional, weigh
+    from hitherto.study.evaluate import EQUAL, weigh
 
     s, first = study.settings, study.settings.portfolio[0]
     x = s.exchange
 
     def rebuild(scores: Floats) -> Weights:
-        return weigh(first, scores, p.admitted, p.panel, proportional(study))
+        return weigh(first, scores, p.admitted, p.panel, e.floor.proportional)
 
     return Desk(
         p.panel, e.weights[e.main], e.books[e.main], costs, s.periods_per_year, x.fill, x.same_bar, x.capital, rules,
@@ -201,7 +201,10 @@ def capacity(d: Desk, capitals: Sequence[float] = CAPITALS) -> Capacity:
     most = _largest_order(d, cap)
     rows = []
     for k in capitals:
-        book = venue.book(d.weights, capital=k * d.capital, start=d.book.start, stop=d.stop)
+        try:
+            book = venue.book(d.weights, capital=k * d.capital, start=d.book.start, stop=d.stop)
+        except DataError:  # more than whole fen can count
+            break
         rows.append(CapacityRow(k * d.capital, growth(book.equity, d.per), _cut(book.fills, most)))
     half = half_gone([r.capital for r in rows], [r.net for r in rows], d.growth)
     return Capacity(tuple(rows), half, d.growth, cap, impact)

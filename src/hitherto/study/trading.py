@@ -17,7 +17,7 @@ from hitherto.exchange.simulate import Venue
 from hitherto.exchange.terms import Costs, Rulings
 from hitherto.panel import Panel
 from hitherto.portfolio.base import Weights
-from hitherto.study.core import Study
+from hitherto.study.core import Prepared, Study
 
 PAPER = (
     "on paper: the rules of '{}' know no short sale; this book sells short all the same, under their limits, lots and "
@@ -27,13 +27,27 @@ PAPER = (
 
 @dataclass(frozen=True, eq=False)
 class Floor:
-    """A study's market on one panel. rules, events: None where the study trades without any."""
+    """A study's market on one panel.
+
+    rules, events: None where the study trades without any. first: the rules hold from this row on; nothing trades
+    before it.
+    """
 
     settings: ExchangeSettings
     panel: Panel
     costs: Costs
     rules: Rulings | None
     events: Actions | None = None
+    first: int = 0
+
+    @cached_property
+    def proportional(self) -> float:
+        """What trading costs a side, a fraction of the value: mean of buys and sells, dated duties at their mean."""
+        from hitherto.hindsight.tape import rates
+
+        e = self.settings
+        buy, sell = rates(Costs(e.fee_bps, e.slippage_bps, sell_tax_bps=e.sell_tax_bps), self.rules)
+        return float((buy.mean() + sell.mean()) / 2)
 
     def laid(self, *, short: bool = False) -> Rulings | None:
         """Return the rules; ``short`` lets holdings be negative, on paper."""
@@ -83,8 +97,16 @@ class Floor:
         return dataclasses.replace(book, flags=(*book.flags, PAPER.format(rules.market)))
 
 
-def floor(study: Study, panel: Panel) -> Floor:
-    """Return the market of a study's settings on a panel; ConfigError where its rules need more than they are told."""
+def first_test(p: Prepared) -> int:
+    """Return the first row on which a book may trade: the first test row of all folds."""
+    return min((int(np.argmax(f.test.any(axis=1))) for f in p.folds), default=0)
+
+
+def floor(study: Study, panel: Panel, first: int = 0) -> Floor:
+    """Return the market of a study's settings on a panel; ConfigError where its rules need more than they are told.
+
+    first: rows before it are not traded, and need no rules.
+    """
     e = study.settings.exchange
     costs = Costs(e.fee_bps, e.slippage_bps, e.min_fee, e.sell_tax_bps, e.lot, e.volume_cap, e.impact)
     events = None if e.actions is None else read(study.path(e.actions), panel)
@@ -99,5 +121,7 @@ def floor(study: Study, panel: Panel) -> Floor:
     from hitherto.exchange.status import Status
 
     status = None if e.status is None else Status.read(study.path(e.status))
-    laid = lay(e.rules, panel, status, assume_st=e.assume.st, handling=e.handling)
-    return Floor(e, panel, costs, laid, events)
+    laid = lay(e.rules, panel.since(first), status, assume_st=e.assume.st, handling=e.handling)
+    kind = np.vstack([np.zeros((first, len(panel.symbols)), np.uint8), laid.kind])
+    laid = dataclasses.replace(laid, kind=kind)
+    return Floor(e, panel, costs, laid, events, first)
