@@ -460,20 +460,20 @@ def _note(table, count, t, decided, orders, out, reason):
 
 
 @njit(cache=True, nogil=True)
-def fold(weights, pending, short, market, events, fresh, capital, rules, start, stop, same_bar, reinvest, keep):
+def fold(
+    weights, pending, short, market, events, fresh, capital, rules, start, stop, same_bar, reinvest, held, marks, table
+):
     """Fold the bar over bars start..stop-1.
 
     pending: (T,) row of ``weights`` that becomes orders at close t, -1 for none; the orders fill at bar t+1, or at
     close t with ``same_bar``. events: (rows, columns, dividends, splits), rows rising. fresh: (T,) the bar opens a
-    session. Returns (K, 6) equity cash fees slippage corporate traded, (K, N) shares and last prices and the fills
-    table, which stay empty unless ``keep``, and its length.
+    session. held, marks, table: (K, N) and (any, 12) to write shares, last prices and fills into, or without rows to
+    keep none. Returns (K, 6) equity cash fees slippage corporate traded, the fills table and its length.
     """
     close, volume, whole = market[3], market[4], rules[4]
     needs_volume = rules[2] > 0.0 and not rules[6]
-    N, K = close.shape[1], stop - start
-    money = np.zeros((K, 6))
-    held, marks = np.empty((K if keep else 0, N)), np.empty((K if keep else 0, N))
-    table, count = np.empty((1024 if keep else 1, 12)), 0
+    N, keep, count = close.shape[1], len(held) > 0, 0
+    money = np.zeros((stop - start, 6))
     shares, locked, orders, last = np.zeros(N), np.zeros(N), np.zeros(N), np.full(N, np.nan)
     out, reason, deals, before = np.empty((7, N)), np.empty(N, np.uint8), np.empty((6, N)), np.full(N, np.nan)
     cash, waiting, e, reference = capital, -1, np.searchsorted(events[0], start), np.full(N, np.nan)
@@ -502,20 +502,9 @@ def fold(weights, pending, short, market, events, fresh, capital, rules, start, 
             size(equity, weights[waiting], shares, last, close[t], whole, orders)
             if same_bar:
                 cash, row[2], row[3], row[5] = _trade(
-                    cash,
-                    shares,
-                    locked,
-                    reference,
-                    orders,
-                    t,
-                    market,
-                    before,
-                    rules,
-                    short[waiting],
-                    out,
-                    reason,
+                    cash, shares, locked, reference, orders, t, market, before, rules, short[waiting], out, reason,
                     deals,
-                )
+                )  # fmt: skip
                 if keep:
                     table, count = _note(table, count, t, waiting, orders, out, reason)
         if needs_volume:
@@ -523,4 +512,4 @@ def fold(weights, pending, short, market, events, fresh, capital, rules, start, 
         row[0], row[1] = value_of(cash, shares, last, whole), cash
         if keep:
             held[t - start], marks[t - start] = shares, last
-    return money, held, marks, table, count
+    return money, table, count
