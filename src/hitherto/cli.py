@@ -115,11 +115,19 @@ def speed(
 
 
 @app.command()
-def audit(study: Path, assignments: Set = None, as_json: Json = False) -> None:
-    """Try to catch a study using the future. Exit code 0 nothing caught, 1 leak, 5 cannot tell."""
-    import hitherto
+def audit(
+    target: Annotated[str, typer.Argument(help="STUDY.toml, FILE.py[:NAME], or fills as .csv or .parquet.")],
+    assignments: Set = None,
+    bars: Annotated[str | None, typer.Option("--bars", help="Bars for a file or fills (default: made up).")] = None,
+    zone: Annotated[str | None, typer.Option("--zone", help="Time zone of the bars.")] = None,
+    gets: Annotated[str, typer.Option("--gets", help="What a function gets: symbol, long, wide, panel.")] = "symbol",
+    level: Annotated[str, typer.Option("--level", help="quick or full.")] = "quick",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Try to catch a study, a file of code or a fills table using the future. Exit 0 nothing, 1 leak, 5 cannot tell."""
+    from hitherto.study.examining import examine
 
-    report = hitherto.audit(hitherto.Study.load(study, assignments))
+    report = examine(target, assignments, bars=bars, zone=zone, gets=gets, level=level)
     _print(report.to_json() if as_json else report.to_text())
     raise typer.Exit(report.exit_code)
 

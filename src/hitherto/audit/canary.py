@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hitherto.audit.probes import scale
-from hitherto.audit.target import Target, Unit, columns
+from hitherto.audit.target import NET_RTOL, Target, Unit, columns
 from hitherto.audit.verdict import CanaryResult, ProbeResult
 from hitherto.panel import PRICES, Panel
 from hitherto.seeds import Stream
@@ -55,6 +55,7 @@ class Planted:
         self.name, self.exact = inner.name, inner.exact
         self.unit: Unit = inner.unit
         self.shape_rtol = float(getattr(inner, "shape_rtol", 0.0))
+        self.rtol = float(getattr(inner, "rtol", NET_RTOL))
         self.leaks = {f"canary: {leak}": leak for leak in leaks}
         self.whole_sample = whole_sample
         self.planted = frozenset([*self.leaks, *([WHOLE_SAMPLE] if whole_sample else [])])
@@ -101,6 +102,7 @@ class PlantedInput:
         self.name, self.exact = inner.name, inner.exact
         self.unit: Unit = inner.unit
         self.shape_rtol = float(getattr(inner, "shape_rtol", 0.0))
+        self.rtol = float(getattr(inner, "rtol", NET_RTOL))
         self.reach, self.strength = reach, strength
 
     def run(self, panel: Panel, /) -> dict[str, NDArray[Any]]:

@@ -6,12 +6,29 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hitherto.audit import adapters, canary, cuts
-from hitherto.audit.probes import determinism, fills, intervals, neighbours, refit, rewriting, truncation
+from hitherto.audit.contained import ContainedError, FileTarget
+from hitherto.audit.probes import (
+    determinism,
+    fills,
+    gradients,
+    guard,
+    intervals,
+    metamorphic,
+    neighbours,
+    reads,
+    refit,
+    rewriting,
+    truncation,
+    vintages,
+    warmup,
+    worlds,
+)
 from hitherto.audit.target import AuditPlan, Counted, FunctionTarget, Level, Target, Unit
 from hitherto.audit.verdict import AuditReport, CanaryResult, Finding, ProbeResult
 from hitherto.errors import ConfigError, HithertoError
@@ -20,15 +37,16 @@ from hitherto.seeds import Stream
 
 QUICK_LIMIT = (50, 600)
 ALWAYS_OPEN = (
-    "P5 gradients", "P6 vintages", "P7 metamorphic data", "P8 null worlds",
-    "P11 test reads and trials", "P12 files, network and clock", "P13 warm-up length",
     "survivorship of the listings given", "leaks through future masks, beyond what truncation sees",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How many: own cuts of listings in all, common cuts, truncations (asset, date), refits, samples alone."""
+    """How many: own cuts of listings in all, common cuts, truncations (asset, date), refits, samples alone.
+
+    whole: P7 and P13 too, which cost some thirteen evaluations a target.
+    """
 
     asset: int
     date: int
@@ -36,12 +54,13 @@ class Effort:
     refits: int
     alone: int
     through_input: bool
+    whole: bool
 
 
 # Quick, per-asset, 20 listings or more: base + repeat + independence + 3 rewritings + 2 truncations = 8 evaluations.
 EFFORT: dict[Level, Effort] = {
-    "quick": Effort(20, 6, (2, 4), 1, 12, False),
-    "full": Effort(200, 24, (8, 24), 3, 48, True),
+    "quick": Effort(20, 6, (2, 4), 1, 12, False, False),
+    "full": Effort(200, 24, (8, 24), 3, 48, True, True),
 }
 
 
@@ -85,11 +104,15 @@ def audit(
     span = None if plan.span is None else (max(0, plan.span[0] - first), plan.span[1] - first)
     for one in plan.targets:
         _target(one, small, span, effort, rng.child(one.name), got)
+        _whole(one, plan, small, effort, rng.child(one.name), got)
+    _modules(plan, small, rng, got)
+    _statistics(plan, small, span, rng, got)
     for predictor in plan.predictors:
         got.results.append(neighbours.probe(predictor, rng, effort.alone))
     if plan.label is not None and plan.folds:
         got.results.append(intervals.probe(plan.folds, plan.label, plan.lookback, [p.windows for p in plan.predictors]))
     got.results += [fills.probe(book) for book in plan.books]
+    got.results += [check(rng.child("checks")) for check in plan.checks]
     _refit(plan, effort, rng.child("refit"), got)
     _missing(plan, got)
     scope = (
@@ -99,8 +122,47 @@ def audit(
         scope += f" of {T} x {N}"
     return AuditReport(
         tuple(got.results), _findings(got.results), tuple(got.canaries), got.noise,
-        (*got.missing, *plan.notes, *ALWAYS_OPEN), scope, got.evaluations, time.perf_counter() - begun,
+        (*got.missing, *plan.notes, *(ALWAYS_OPEN if plan.targets else ())), scope, got.evaluations,
+        time.perf_counter() - begun,
     )  # fmt: skip
+
+
+def _whole(one: Target, plan: AuditPlan, panel: Panel, effort: Effort, rng: Stream, got: _Collected) -> None:
+    """P6, P7 and P13 on one target; they change more than its future, so that no leak can ride along."""
+    name = one.name
+    noise = {n: v for r in got.results if r.probe == "P0" and r.target == name for n, v in r.noise.items()}
+    bare = Counted(one)
+    if effort.whole:
+        got.results.append(metamorphic.probe(bare, panel, rng.child("P7"), noise=noise, scale_free=plan.scale_free,
+                                             events=plan.events))  # fmt: skip
+    if effort.whole or name in plan.declared:
+        got.results.append(warmup.probe(bare, panel, plan.declared.get(name), rng.child("P13"), noise=noise))
+    if plan.vintages:
+        got.results.append(vintages.probe(bare, plan.vintages, plan.panel, noise=noise))
+    got.evaluations += bare.evaluations
+
+
+def _statistics(plan: AuditPlan, panel: Panel, span: tuple[int, int] | None, rng: Stream, got: _Collected) -> None:
+    """P8 on targets and refit, P11, and what was found in tables that cannot be run again."""
+    got.results += plan.given
+    if plan.null_worlds:
+        for one in plan.targets:
+            got.results.append(worlds.probe(one, panel, rng.child("P8", one.name), worlds=plan.null_worlds, span=span))
+        if plan.refit is not None:
+            got.results.append(worlds.probe(plan.refit, plan.refit_panel or plan.panel, rng.child("P8", "refit"),
+                                            worlds=plan.null_worlds, refit=True, span=plan.refit_span))  # fmt: skip
+    if plan.test_reads is not None or plan.trials is not None:
+        got.results.append(reads.probe(plan.test_reads, plan.trials))
+
+
+def _modules(plan: AuditPlan, panel: Panel, rng: Stream, got: _Collected) -> None:
+    """P5 on torch modules with a planted leak where it found none, and the known_at of tables."""
+    for module in plan.modules:
+        p5 = gradients.probe(module, panel, rng.child(module.name))
+        got.results.append(p5)
+        if p5.status == "ok":
+            got.canaries += gradients.canaries(module, panel, rng.child(module.name))
+    got.results += [vintages.known_at_check(table, name=name) for name, table in plan.tables.items()]
 
 
 def as_plan(
@@ -110,8 +172,17 @@ def as_plan(
     """Return what is to be tried for anything that ``audit`` accepts."""
     if hasattr(target, "audit_targets"):
         target = target.audit_targets()
+    if hasattr(target, "predictor") and hasattr(target, "plan"):  # a torch module made ready
+        target = target.plan(adapters.made_up_panel() if panel is None else panel, level or "quick")
     if isinstance(target, AuditPlan):
         return target if level is None else dataclasses.replace(target, level=level)
+    if hasattr(target, "fit") and hasattr(target, "predict"):
+        from hitherto.audit.pipelines import from_pipeline
+
+        made = adapters.made_up_panel() if panel is None else panel
+        return from_pipeline(target, made, level=level or "quick").audit_targets()
+    if isinstance(target, Path) or (isinstance(target, str) and target.endswith(".py")):
+        target = FileTarget(target, gets=gets, unit=unit, exact=exact)
     if isinstance(target, str):
         if build is None:
             raise ConfigError(
@@ -138,7 +209,11 @@ def as_plan(
 def _target(
     one: Target, panel: Panel, span: tuple[int, int] | None, effort: Effort, rng: Stream, got: _Collected
 ) -> None:
-    """P0, P1 and P2 on one target, with the ladder of planted leaks in it."""
+    """P0, P1 and P2 on one target, with the ladder of planted leaks in it; P12 first where it is a file."""
+    if isinstance(one, FileTarget):
+        got.results.append(guard.probe(one, panel, rng=rng.child("guard")))
+        if got.results[-1].status == "LEAK" and not _runs(one, panel):
+            return
     planted = canary.Planted(one, rng)
     target = Counted(planted)
     base = _first(target, panel)
@@ -168,6 +243,15 @@ def _target(
     if effort.through_input and p2.status == "ok":
         got.canaries.append(_through_input(target, one, panel, ok, effort, rng, noise))
     got.evaluations += target.evaluations
+
+
+def _runs(one: Target, panel: Panel) -> bool:
+    """Whether a file gives numbers at all: one that needs what the guard refuses has been told of already."""
+    try:
+        one.run(panel)
+    except ContainedError:
+        return False
+    return True
 
 
 def _through_input(
@@ -239,6 +323,9 @@ def _refit(plan: AuditPlan, effort: Effort, rng: Stream, got: _Collected) -> Non
     got.noise[target.name] = max((v for n, v in again.noise.items() if n not in target.planted), default=0.0)
     got.results.append(dataclasses.replace(again, tried="two equal fits"))
     p3 = refit.probe(target, panel, rows, rng, noise=again.noise)
+    explain = getattr(plan.refit, "explain", None)
+    if explain is not None:
+        p3 = explain(p3, panel, rng)
     got.results.append(p3)
     got.canaries += canary.read(planted, [p3])
     got.evaluations += target.evaluations
@@ -259,11 +346,39 @@ def _missing(plan: AuditPlan, got: _Collected) -> None:
         got.missing.append("P10 intervals (no folds and label were given)")
     if not plan.books:
         got.missing.append("P9 fill delay (no book was given)")
+    if plan.given and not plan.targets:
+        return  # tables: their own notes say what could not be assessed
+    if not any(isinstance(one, FileTarget) for one in plan.targets):
+        got.missing.append("P12 files, network and clock (the target is not a file)")
+    if not plan.null_worlds:
+        got.missing.append("P8 null worlds (null_worlds says how many)")
+    if plan.test_reads is None and plan.trials is None:
+        got.missing.append("P11 test reads and trials (no ledger was given)")
+    quick = not EFFORT[plan.level].whole
+    if not plan.modules:
+        got.missing.append("P5 gradients (no torch module with an output per step was given)")
+    if plan.vintages is None:
+        got.missing.append("P6 vintages (the data was given as known on one day)")
+    if quick:
+        got.missing.append("P7 metamorphic data (level 'full' tries it)")
+    if quick and not plan.declared:
+        got.missing.append("P13 warm-up length (level 'full' measures it)")
     if not plan.targets:
         got.missing.append("P0, P1, P2 (no target was given)")
 
 
 def _findings(results: list[ProbeResult]) -> tuple[Finding, ...]:
-    """All findings, by probe; a column that P2 caught is not repeated for P1, which knows less about it."""
-    by_rewriting = {f.where for r in results if r.probe == "P2" for f in r.findings}
-    return tuple(f for r in results for f in r.findings if not (f.probe == "P1" and f.where in by_rewriting))
+    """All findings, by probe, each leak once: the probe that knows most about it speaks."""
+    found = [(r.target, f) for r in results for f in r.findings]
+    by_gradient = {target for target, f in found if f.probe == "P5"}
+    rewritten = {f.where for _, f in found if f.probe == "P2"}
+    restated = {f.where for _, f in found if f.probe == "P7" and f.leak == "L28"}
+
+    def repeats(target: str, f: Finding) -> bool:
+        if f.probe == "P1":
+            return f.where in rewritten
+        if f.probe == "P2":
+            return target in by_gradient or (f.leak == "L04" and f.where in restated)
+        return f.probe == "P7" and f.leak in ("L02", "L04") and f.where in rewritten
+
+    return tuple(f for target, f in found if not repeats(target, f))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hitherto.errors import ConfigError
 from hitherto.labels import Label
 from hitherto.panel import Panel
+from hitherto.seeds import Stream
 from hitherto.split import Fold
 from hitherto.windows import Windows
 
@@ -102,8 +103,14 @@ class AuditPlan:
     predictors: what P4 asks one by one. refit: fit + select + predict from a panel, on ``refit_panel`` (None:
     ``panel``), compared at rows ``refit_span`` (None: where it gives numbers). refit_planted: the same with a real
     leak inside, which P3 must catch. limit: (listings, rows) to which ``panel`` is cut down first; None: (50, 600) for
-    level "quick", nothing for "full". books: what was traded, for P9. notes: sentences for "not assessed" (a restated
-    vendor, survivors only).
+    level "quick", nothing for "full". books: what was traded, for P9. checks: further probes, called with a
+    stream of random numbers. given: results of what cannot be re-run (``audit.tables``); with them alone nothing else
+    is said to be open but what ``notes`` name. null_worlds: how many for P8 (0: none). test_reads, trials: file of
+    test reads and returns of trials (T, N), for P11. modules: torch modules for
+    P5 (``audit.modules.ModulePlan``). vintages: date -> the panel as it was known then, for P6. tables: name -> table
+    of events whose known_at is checked. scale_free: whether numbers claim not to depend on price levels (None: judged
+    on restated prices only), and events: fields joined from events, for P7. declared: target -> column -> lookback, for
+    P13. notes: sentences for "not assessed" (a restated vendor, survivors only).
     """
 
     panel: Panel
@@ -120,6 +127,17 @@ class AuditPlan:
     span: tuple[int, int] | None = None
     limit: tuple[int, int] | None = None
     books: tuple[Traded, ...] = ()
+    modules: tuple[Any, ...] = ()
+    checks: tuple[Callable[[Stream], Any], ...] = ()
+    given: tuple[Any, ...] = ()
+    null_worlds: int = 0
+    test_reads: Any = None
+    trials: Any = None
+    vintages: Mapping[Any, Panel] | None = None
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    scale_free: bool | None = None
+    events: tuple[str, ...] | None = None
+    declared: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -149,6 +167,7 @@ class Counted:
         self.unit: Unit = unit or inner.unit
         self.exact = inner.exact
         self.shape_rtol = float(getattr(inner, "shape_rtol", 0.0))
+        self.rtol = float(getattr(inner, "rtol", NET_RTOL))
         self.planted: frozenset[str] = getattr(inner, "planted", frozenset())
         self.evaluations = 0
         self._first: tuple[Panel, dict[str, NDArray[Any]]] | None = None

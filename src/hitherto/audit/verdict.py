@@ -34,11 +34,48 @@ CLASSES: Mapping[str, LeakClass] = {
     "L07": LeakClass(
         "prediction changes state or is random", "switch dropout and running statistics off at prediction"
     ),
+    "L08": LeakClass("a convolution looks ahead", "pad on the left only: (kernel - 1) * dilation, or cut the tail off"),
+    "L09": LeakClass(
+        "a recurrence reads the sequence backwards", "one direction, or both inside a window that ends at t"
+    ),
+    "L10": LeakClass("attention sees later steps", "a causal mask: step t attends to steps <= t only"),
     "L11": LeakClass("a label spans bars known at its own decision", "enter the label after the decision bar"),
     "L13": LeakClass("train and test are shuffled in time", "split in time, never shuffle overlapping samples"),
     "L14": LeakClass("train labels straddle the test rows", "purge train samples by the end of their labels"),
     "L15": LeakClass("train samples overlap test samples", "purge both sides, and add an embargo after the test rows"),
+    "L17": LeakClass("an encoding of the target knows later labels", "fit encodings on the fold's train rows"),
+    "L18": LeakClass("inputs were selected with later rows", "select on the fold's train rows"),
+    "L19": LeakClass(
+        "the best of several trials was chosen on the test data",
+        "count every trial; keep one untouched test stretch, or deflate the Sharpe ratio",
+    ),
+    "L20": LeakClass("training stops, or is chosen, by the test rows", "stop on a validation stretch before the test"),
     "L21": LeakClass("orders fill in the bar that decided them", "fill at the next bar's open or close"),
+    "L22": LeakClass(
+        "fills at prices that could not be had", "fill at the open or close, or at a limit that the bar passed through"
+    ),
+    "L23": LeakClass(
+        "whether a name can be traded at the open is read from the close", "decide it from the open against the limit"
+    ),
+    "L24": LeakClass(
+        "names are taken by who lived on, or outside their life",
+        "take the names listed on each date, the dead included",
+    ),
+    "L25": LeakClass("membership is used as known later", "join membership as it was on each date"),
+    "L26": LeakClass(
+        "names not listed on a date are counted", "rank and standardise over the names listed and known on the date"
+    ),
+    "L27": LeakClass("restated values are used as first prints", "join on known_at and keep every version of a value"),
+    "L28": LeakClass(
+        "price levels know later splits or dividends", "use ratios, or raw prices with the factor known on the day"
+    ),
+    "L29": LeakClass(
+        "fills that the day could not give",
+        "no fills without a bar or volume, at a limit on the wrong side, or of shares bought today",
+    ),
+    "L30": LeakClass(
+        "a date or publication time is read too early", "take dates in the market's zone; join on known_at with a lag"
+    ),
     "L32": LeakClass(
         "the result depends on run or length, not on the past", "seed every draw; use no row count, clock or cache"
     ),
