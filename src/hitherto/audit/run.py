@@ -351,7 +351,7 @@ def _missing(plan: AuditPlan, got: _Collected) -> None:
     if not any(isinstance(one, FileTarget) for one in plan.targets):
         got.missing.append("P12 files, network and clock (the target is not a file)")
     if not plan.null_worlds:
-        got.missing.append("P8 null worlds (null_worlds says how many)")
+        got.missing.append("P8 null worlds (none were asked for)")
     if plan.test_reads is None and plan.trials is None:
         got.missing.append("P11 test reads and trials (no ledger was given)")
     quick = not EFFORT[plan.level].whole

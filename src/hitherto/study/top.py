@@ -37,7 +37,10 @@ ZH = {
     "The audit was switched off in this study: nothing was tried to catch it using the future.":
         "本研究关闭了审计：没有做任何检查来发现未来数据泄漏。",
     "determinism": "确定性", "right-truncation": "右端截断", "future rewritten": "改写未来", "refit": "重新拟合",
-    "batch neighbours": "批内邻居", "interval algebra": "区间检查", "fill delay": "延迟成交",
+    "batch neighbours": "批内邻居", "interval algebra": "区间检查",
+    "fill delay": "延迟成交", "gradients": "梯度", "vintages": "数据版本",
+    "metamorphic data": "蜕变数据", "null worlds": "零假设世界", "test reads": "测试集读取",
+    "files, network and clock": "文件、网络与时钟", "warm-up length": "预热长度",
     "{} symbols, {} to {}; out of sample {} to {}, {} fold(s)": "{} 只标的，{} 至 {}；样本外 {} 至 {}，{} 折",
     "Beats the benchmark index after costs?": "扣除成本后是否优于基准指数？", "yes": "是", "not shown": "未能证明",
 }  # fmt: skip
@@ -147,7 +150,8 @@ def _figure(label: str, e: c.Estimate | None, fraction: bool, text: str, digits:
 
 PROBES = {
     "P0": "determinism", "P1": "right-truncation", "P2": "future rewritten", "P3": "refit", "P4": "batch neighbours",
-    "P9": "fill delay", "P10": "interval algebra",
+    "P5": "gradients", "P6": "vintages", "P7": "metamorphic data", "P8": "null worlds", "P9": "fill delay",
+    "P10": "interval algebra", "P11": "test reads", "P12": "files, network and clock", "P13": "warm-up length",
 }  # fmt: skip
 
 
@@ -159,7 +163,7 @@ def audit(r: Result) -> c.Audit:
     for x in r.audit.results:
         groups.setdefault((x.probe, x.status), []).append(x)
     rows = []
-    for (probe, status), members in groups.items():
+    for (probe, status), members in sorted(groups.items(), key=lambda g: int(g[0][0][1:])):
         result: c.Result = "ok" if status == "ok" else "LEAK" if status == "LEAK" else "not assessed"
         found = "; ".join(f.line() for x in members for f in x.findings)
         detail = "; ".join(dict.fromkeys(x.detail for x in members if x.detail))
