@@ -67,3 +67,18 @@ def test_what_it_is_not_for_is_told(tmp_path):
     (tmp_path / "mine.py").write_text(TRAILING)
     with pytest.raises(ConfigError, match=r"level must be 'quick' or 'full', got 'deep'$"):
         examine(f"{tmp_path / 'mine.py'}:score", level="deep")
+
+
+def test_the_page_says_the_same_and_text_stays_text(tmp_path):
+    (tmp_path / "mine.py").write_text(CENTRED)
+    done = call(tmp_path / "mine.py", "--html", tmp_path / "audit.html")
+    page = (tmp_path / "audit.html").read_text()
+    assert done.exit_code == 1
+    assert "LEAK L02 at mine.signal reach=+2 bars" in page
+    assert "<h1>Audit of mine.py</h1>" in page
+    assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
+    report = examine(str(tmp_path / "mine.py"))
+    hostile = report.to_html("<script>alert(1)</script>\u202e\x1b[31m")
+    assert "<script" not in hostile
+    assert "\u202e" not in hostile
+    assert "\x1b" not in hostile

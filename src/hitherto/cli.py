@@ -122,12 +122,17 @@ def audit(
     zone: Annotated[str | None, typer.Option("--zone", help="Time zone of the bars.")] = None,
     gets: Annotated[str, typer.Option("--gets", help="What a function gets: symbol, long, wide, panel.")] = "symbol",
     level: Annotated[str, typer.Option("--level", help="quick or full.")] = "quick",
+    page: Annotated[Path | None, typer.Option("--html", help="Also write the audit as an HTML page.")] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Try to catch a study, a file of code or a fills table using the future. Exit 0 nothing, 1 leak, 5 cannot tell."""
     from hitherto.study.examining import examine
 
     report = examine(target, assignments, bars=bars, zone=zone, gets=gets, level=level)
+    if page is not None:
+        from hitherto.files import write_atomic
+
+        write_atomic(page, report.to_html(f"Audit of {Path(target).name}").encode())
     _print(report.to_json() if as_json else report.to_text())
     raise typer.Exit(report.exit_code)
 

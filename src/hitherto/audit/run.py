@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hitherto.audit import adapters, canary, cuts
+from hitherto.audit import adapters, canary, cuts, effect
 from hitherto.audit.contained import ContainedError, FileTarget
 from hitherto.audit.probes import (
     determinism,
@@ -30,7 +30,7 @@ from hitherto.audit.probes import (
     worlds,
 )
 from hitherto.audit.target import AuditPlan, Counted, FunctionTarget, Level, Target, Unit
-from hitherto.audit.verdict import AuditReport, CanaryResult, Finding, ProbeResult
+from hitherto.audit.verdict import AuditReport, CanaryResult, Finding, ProbeResult, place
 from hitherto.errors import ConfigError, HithertoError
 from hitherto.panel import Panel
 from hitherto.seeds import Stream
@@ -238,11 +238,21 @@ def _target(
         p1, p2 = _cutting(target, panel, ok, effort, rng, noise)
     if note:
         p2 = dataclasses.replace(p2, detail="; ".join(d for d in (p2.detail, note) if d))
+    p1, p2 = (dataclasses.replace(p, findings=tuple(_valued(f, base, panel, one.name) for f in p.findings))
+              for p in (p1, p2))  # fmt: skip
     got.results += [p0, p1, p2]
     got.canaries += canary.read(planted, [p1, p2])
     if effort.through_input and p2.status == "ok":
         got.canaries.append(_through_input(target, one, panel, ok, effort, rng, noise))
     got.evaluations += target.evaluations
+
+
+def _valued(f: Finding, base: dict[str, np.ndarray], panel: Panel, target: str) -> Finding:
+    """The finding with what its leak was worth, where its reach is known."""
+    column = next((values for name, values in base.items() if place(target, name) == f.where), None)
+    if column is None or not f.reach or panel.shape[1] < effect.NAMES:
+        return f
+    return dataclasses.replace(f, worth=effect.worth(column, panel, f.reach))
 
 
 def _runs(one: Target, panel: Panel) -> bool:

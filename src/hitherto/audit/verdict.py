@@ -6,9 +6,12 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hitherto.panel import Panel
+
+if TYPE_CHECKING:
+    from hitherto.audit.effect import Worth
 
 Status = Literal["ok", "LEAK", "not assessed", "cannot tell"]
 
@@ -88,7 +91,7 @@ class Finding:
 
     leak: class id. where: target and column. reach: bars of future used (None: not a question of bars; 0 is never a
     finding). hits of tried cuts (or units, named by ``of``). first: date of the first changed number. old, new:
-    evidence. note: what else was seen (the field that carries it).
+    evidence. note: what else was seen (the field that carries it). worth: what the leak earned (``audit.effect``).
     """
 
     leak: str
@@ -102,6 +105,7 @@ class Finding:
     new: float | None = None
     of: str = "cuts"
     note: str = ""
+    worth: Worth | None = None
 
     def line(self) -> str:
         """Return ``LEAK L02 at f.z reach=+5 bars cuts=24/24 first=2019-03-05 evidence 0.1841 -> 0.1790 fix: ...``."""
@@ -114,7 +118,8 @@ class Finding:
         if self.old is not None and self.new is not None:
             parts.append("evidence {} -> {}".format(*pair(self.old, self.new)))
         text = " ".join(parts) + f" fix: {CLASSES[self.leak].fix}"
-        return text + (f" ({self.note})" if self.note else "")
+        more = [str(x) for x in (self.note, self.worth) if x]
+        return text + (f" ({'; '.join(more)})" if more else "")
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,12 @@ class AuditReport:
         lines.append(f"planted leaks: {self.smallest}")
         lines.append("not assessed: " + "; ".join(self.not_assessed))
         return "\n".join([*lines, f"verdict: {self.verdict}"])
+
+    def to_html(self, title: str = "Audit") -> str:
+        """Return the report as one HTML page without scripts."""
+        from hitherto.audit.page import render
+
+        return render(self, title)
 
     def to_json(self) -> str:
         """Return the report as JSON (NaN and infinities as text)."""
