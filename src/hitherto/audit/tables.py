@@ -225,7 +225,7 @@ def traded(fills: Fills, panel: Panel) -> Traded | None:
     """
     if fills.decided is None:
         return None
-    on = (fills.decided != UNKNOWN) & (fills.shares > 0)
+    on = (fills.decided != UNKNOWN) & (fills.shares > 0) & (fills.row >= 0)  # a fill outside the bars has row -1
     if not on.any():
         return None
     return Traded(fills.name, fills.decided[on], fills.filled[on], sharpe(profit(fills, panel, 0), panel),

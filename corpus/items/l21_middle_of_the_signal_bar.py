@@ -1,0 +1,27 @@
+"""Orders fill at the middle of the bar whose close decided them, as if spread over the day."""
+
+import numpy as np
+import pandas as pd
+
+ITEM = {"leak": "L21", "kind": "fills", "reach": None, "why": "the fill's bar is the decision's bar"}
+
+
+def orders(panel):
+    """After each bar: buy the fifth that fell most in five bars, sell the fifth that rose most."""
+    price = pd.DataFrame(panel.fields["close"] * panel.fields["factor"])
+    rank = price.pct_change(5, fill_method=None).rank(axis=1, pct=True).to_numpy()
+    t, n = np.nonzero((rank <= 0.2) | (rank > 0.8))
+    return t, n, np.where(rank[t, n] <= 0.2, 1, -1)
+
+
+def table(panel, t, n, side, price, decided):
+    """The fills that have a price."""
+    made = {"date": panel.sessions[t], "symbol": np.array(panel.symbols)[n], "side": np.where(side > 0, "buy", "sell")}
+    made |= {"shares": 100, "price": price, "decided": panel.sessions[decided]}
+    return pd.DataFrame(made)[np.isfinite(price)]
+
+
+def fills(panel):
+    t, n, side = orders(panel)
+    middle = (panel.fields["high"] + panel.fields["low"]) / 2
+    return table(panel, t, n, side, middle[t, n], t)
