@@ -129,8 +129,7 @@ def best_price(fills: Fills, panel: Panel) -> ProbeResult:
     inside = fills.known & room & away & (p >= low - near) & (p <= h + near)
     better = inside & np.where(buy, p < np.minimum(o, c) - near, p > np.maximum(o, c) + near)
     # a limit that was reached is a bargain too where wicks are long; it does not hug the end of the bar
-    with np.errstate(invalid="ignore", divide="ignore"):
-        better &= np.where(buy, p - low, h - p) <= BEST * (h - low) + near
+    better &= np.where(buy, p - low, h - p) <= BEST * (h - low) + near
     k, n = int(better.sum()), int(inside.sum())
     if not n:
         return ProbeResult("P9", fills.name, what, "not assessed", "no fill away from the open and the close",
