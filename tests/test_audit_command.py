@@ -82,3 +82,13 @@ def test_the_page_says_the_same_and_text_stays_text(tmp_path):
     assert "<script" not in hostile
     assert "\u202e" not in hostile
     assert "\x1b" not in hostile
+
+
+def test_a_path_is_audited_and_its_children_end(tmp_path, monkeypatch):
+    from hitherto.audit import FileTarget, audit
+
+    (tmp_path / "mine.py").write_text(CENTRED)
+    ended, close = [], FileTarget.close
+    monkeypatch.setattr(FileTarget, "close", lambda self: (ended.append(self.name), close(self)))
+    assert audit(str(tmp_path / "mine.py")).exit_code == 1
+    assert "mine" in ended

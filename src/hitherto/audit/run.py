@@ -90,6 +90,9 @@ def audit(
     Errors: ConfigError when the target cannot run on the unchanged panel. exit_code of the report: 0 nothing caught, 1
     leak, 5 the planted one-bar leak escaped.
     """
+    if isinstance(target, Path) or (isinstance(target, str) and target.endswith(".py")):
+        with FileTarget(target, gets=gets, unit=unit, exact=exact) as file:  # its children end with the audit
+            return audit(file, panel, level=level, unit=unit, seed=seed)
     begun = time.perf_counter()
     plan = as_plan(target, panel, level=level, unit=unit, gets=gets, exact=exact, build=build)
     if plan.level not in EFFORT:
@@ -181,8 +184,6 @@ def as_plan(
 
         made = adapters.made_up_panel() if panel is None else panel
         return from_pipeline(target, made, level=level or "quick").audit_targets()
-    if isinstance(target, Path) or (isinstance(target, str) and target.endswith(".py")):
-        target = FileTarget(target, gets=gets, unit=unit, exact=exact)
     if isinstance(target, str):
         if build is None:
             raise ConfigError(
