@@ -18,7 +18,7 @@ def line(row: runner.Row) -> str:
         said = "FALSE ALARM" if row.caught else "clean"
     reach = "" if row.declared is None and row.reach is None else f"reach {row.declared} found {row.reach}"
     found = f"{' '.join(row.by)} [{' '.join(row.classes)}]" if row.caught else row.note
-    return f"{row.name:<32}{row.leak or '-':<5}{row.kind:<9}{said:<12}{row.seconds:5.1f} s  {reach:<22}{found}".rstrip()
+    return f"{row.name:<38}{row.leak or '-':<5}{row.kind:<9}{said:<12}{row.seconds:5.1f} s  {reach:<22}{found}".rstrip()
 
 
 def main(names: list[str]) -> int:

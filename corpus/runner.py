@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib.util
 import json
 import re
@@ -14,18 +15,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hitherto.audit import AuditPlan, Target, audit, from_function, made_up_panel
+from hitherto.audit.adapters import EventTarget
 from hitherto.audit.verdict import Finding, ProbeResult
 from hitherto.panel import Panel
 from hitherto.seeds import Stream
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ITEMS = Path(__file__).resolve().parent / "items"
 MATRIX = Path(__file__).resolve().parent / "matrix.json"
 ENTRY = {
     "frame": "signal", "long": "signal", "wide": "signal", "panel": "signal", "module": "module",
     "pipeline": "Pipeline", "splitter": "splits", "fills": "fills", "file": "signal",
+    "score": "score", "trials": "trials",
 }  # fmt: skip
 GETS: dict[str, Any] = {"frame": "symbol", "long": "long", "wide": "wide", "panel": "panel"}
 LEVEL: Literal["quick", "full"] = "quick"
@@ -40,7 +46,7 @@ class NoAdapterError(Exception):
 class Item:
     """One file of the corpus. leak: class id, None for honest code. reach: bars, "end", or None (not a fixed number).
 
-    vintages: it is also shown older snapshots of its data.
+    vintages: it is also shown older snapshots of its data. events: columns of the table that it takes beside its data.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Item:
     why: str
     path: Path
     vintages: bool = False
+    events: Mapping[str, Sequence[Any]] | None = None
 
     @cached_property
     def code(self) -> ModuleType:
@@ -64,8 +71,30 @@ class Item:
 
     @property
     def entry(self) -> Any:
-        """The thing itself: the function, class or factory under its fixed name."""
+        """The thing itself: the function, class or factory under its fixed name, its events given."""
+        thing, table = self.bare, self.table
+        if table is None:
+            return thing
+
+        @functools.wraps(thing)
+        def told(data: Any) -> Any:
+            return thing(data, table)
+
+        return told
+
+    @property
+    def bare(self) -> Any:
+        """The same, as it stands in the file: a function of data and events where it declares events."""
         return getattr(self.code, ENTRY[self.kind])
+
+    @property
+    def table(self) -> pd.DataFrame | None:
+        """Its events as a pandas table with times in known_at, or None."""
+        import pandas as pd
+
+        if self.events is None:
+            return None
+        return pd.DataFrame(self.events).assign(known_at=lambda t: t["known_at"].astype("datetime64[ns]"))
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,12 @@ def load(path: Path) -> Item:
         raise ValueError(f"corpus item {path.stem}: it must say why, in ITEM and in a docstring")
     if ENTRY[kind] not in defined:
         raise ValueError(f"corpus item {path.stem}: a {kind} item needs '{ENTRY[kind]}'")
-    return Item(path.stem, kind, leak, reach, why, path, constants.get("VINTAGES") is True)
+    events = constants.get("EVENTS")
+    if events is not None and (kind not in GETS or not isinstance(events, dict) or "known_at" not in events):
+        raise ValueError(
+            f"corpus item {path.stem}: EVENTS must be a plain dict of columns with known_at, for a function"
+        )
+    return Item(path.stem, kind, leak, reach, why, path, constants.get("VINTAGES") is True, events)
 
 
 def load_all(names: Iterable[str] | None = None, folder: Path = ITEMS) -> list[Item]:
@@ -182,15 +216,21 @@ def found_reach(findings: Sequence[Finding], rows: int) -> int | Literal["end"] 
 
 
 def _function(item: Item, panel: Panel, level: Literal["quick", "full"], seed: int) -> Iterable[ProbeResult]:
-    target = from_function(item.entry, GETS[item.kind])
+    target = from_function(item.bare, GETS[item.kind], events=item.table)
     if item.vintages:
         return _vintages(target, panel)
     results = list(audit(AuditPlan(panel, (target,), level=level), seed=seed).results)
-    if not any(r.probe == "P7" for r in results):
+    noise = {name: size for r in results if r.probe == "P0" for name, size in r.noise.items()}
+    rng = Stream(seed, "corpus", item.name)
+    p7 = [r.tried for r in results if r.probe == "P7"]
+    if not any(tried.startswith("scale") for tried in p7):
         from hitherto.audit.probes import metamorphic
 
-        noise = {name: size for r in results if r.probe == "P0" for name, size in r.noise.items()}
-        results.append(metamorphic.probe(target, panel, Stream(seed, "corpus", item.name), noise=noise))
+        results.append(metamorphic.probe(target, panel, rng, noise=noise))
+    if isinstance(target, EventTarget) and not any("events" in tried for tried in p7):
+        from hitherto.audit.probes import events
+
+        results.append(events.probe(target, panel, rng.child("events"), noise=noise))
     return results
 
 
@@ -227,7 +267,8 @@ def _pipeline(item: Item, panel: Panel, level: Literal["quick", "full"], seed: i
             from hitherto.audit.probes import worlds
 
             rng = Stream(seed, "corpus", item.name, "worlds")
-            results.append(worlds.probe(parts.refit, panel, rng, refit=True, span=parts.rows))
+            leak = next((f.leak for r in results if r.probe == "P3" for f in r.findings), None)
+            results.append(worlds.probe(parts.refit, panel, rng, refit=True, leak=leak, span=parts.rows))
     return results
 
 
@@ -240,11 +281,12 @@ def _splitter(item: Item, panel: Panel, level: Literal["quick", "full"], seed: i
 
 def _fills(item: Item, panel: Panel, level: Literal["quick", "full"], seed: int) -> Iterable[ProbeResult]:
     try:
-        from hitherto.audit.tables import plan_from_fills
+        from hitherto.audit.books import from_book
     except ImportError as e:
         raise NoAdapterError("no adapter for tables of fills") from e
     limits = getattr(item.code, "limits", None)  # (panel) -> highest and lowest price that each bar allows
-    return plan_from_fills(item.entry(panel), panel, limits=limits(panel) if limits else None)[0]
+    book = from_book(item.entry, panel, limits=limits(panel) if limits else None, level=level, name=item.name)
+    return audit(book, seed=seed).results
 
 
 def _file(item: Item, panel: Panel, level: Literal["quick", "full"], seed: int) -> Iterable[ProbeResult]:
@@ -260,6 +302,19 @@ def _file(item: Item, panel: Panel, level: Literal["quick", "full"], seed: int) 
     return results
 
 
+def _score(item: Item, panel: Panel, level: Literal["quick", "full"], seed: int) -> Iterable[ProbeResult]:
+    from hitherto.audit.probes import worlds
+
+    return [worlds.score_probe(item.entry, panel, Stream(seed, "corpus", item.name))]
+
+
+def _trials(item: Item, panel: Panel, level: Literal["quick", "full"], seed: int) -> Iterable[ProbeResult]:
+    from hitherto.audit.probes import reads
+
+    made = item.entry(panel)
+    return [reads.probe(made.get("reads"), made.get("returns"))]
+
+
 def _missing(item: Item, panel: Panel, level: Literal["quick", "full"], seed: int) -> Iterable[ProbeResult]:
     raise NoAdapterError(f"no adapter for kind '{item.kind}' yet")
 
@@ -268,6 +323,7 @@ Audit = Callable[[Item, Panel, Literal["quick", "full"], int], Iterable[ProbeRes
 AUDITS: dict[str, Audit] = {
     "frame": _function, "long": _function, "wide": _function, "panel": _function, "module": _module,
     "pipeline": _pipeline, "splitter": _splitter, "fills": _fills, "file": _file,
+    "score": _score, "trials": _trials,
 }  # fmt: skip
 
 

@@ -16,3 +16,12 @@ settings.load_profile("ci")
 @pytest.fixture
 def panel():
     return make_panel()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def working_folder(tmp_path_factory):
+    """A study made in Python keeps its trial ledger in the working folder: one for each test file."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("work"))
+    yield
+    os.chdir(before)

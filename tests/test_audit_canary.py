@@ -113,7 +113,7 @@ def test_an_audit_that_does_not_rewrite_says_that_it_cannot_tell(market, monkeyp
     if broken in ("both", "rewriting"):
         monkeypatch.setattr(rewriting, "rewrite", lambda panel, *a, **k: panel)
     if broken in ("both", "truncation"):
-        monkeypatch.setattr(truncation, "past_changes", lambda old, *a: np.zeros(old.shape, bool))
+        monkeypatch.setattr(truncation, "moves", lambda *a: {})
     for f in (momentum, peek):
         report = audit(f, market)
         if broken == "both":

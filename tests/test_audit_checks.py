@@ -49,7 +49,8 @@ def test_a_leak_raises_with_its_line(market):
         assert_causal(peek, market)
     (line,) = audit(peek, market).findings
     assert str(e.value) == line.line()
-    assert str(e.value).startswith("LEAK L01 at peek reach=+1 bar cuts=")
+    here = f"(test_audit_checks.py:{peek.__code__.co_firstlineno + 1})"
+    assert str(e.value).startswith(f"LEAK L01 at peek {here} reach=+1 bar cuts=")
 
 
 def test_a_blind_audit_is_no_pass(market):
@@ -100,7 +101,7 @@ def test_the_fixture_works_in_a_test_run_of_its_own(tmp_path):
                "hitherto.audit.pytest_plugin", str(tmp_path)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
-    assert "LEAK L01 at <lambda> reach=+1 bar" in done.stdout
+    assert "LEAK L01 at <lambda> (test_mine.py:8) reach=+1 bar" in done.stdout
 
 
 def test_the_plugin_imports_nothing_heavy():
@@ -298,7 +299,29 @@ def test_own_data_and_times_are_taken():
     assert [r.findings for r in report.results] == [r.findings for r in twice.results]
 
 
+class ByName(Plain):
+    """Asks for its columns by name."""
+
+    def fit(self, X, y):
+        return super().fit(X[["a", "b"]].to_numpy(), y)
+
+    def predict(self, X):
+        return super().predict(X[["a", "b"]].to_numpy())
+
+
+def test_a_frame_keeps_its_columns():
+    x = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 2)), columns=["a", "b"])
+    assert check_causal_estimator(ByName(), X=x, y=x.a - x.b).exit_code == 0
+
+
+def test_a_search_tree_that_counts_its_calls_is_no_state():
+    from sklearn.neighbors import KNeighborsRegressor
+
+    assert check_causal_estimator(KNeighborsRegressor(algorithm="kd_tree")).exit_code == 0
+
+
 @pytest.mark.parametrize(("options", "message"), [
+    ({"X": np.full((20, 2), "a"), "y": np.zeros(20)}, "check: X holds <U1; encode words and dates as numbers first"),
     ({"X": np.zeros((20, 2)), "y": np.zeros(19)}, "check: X (20, 2) and y (19,) must be (S, F) and (S,) with S >= 10"),
     ({"sample_times": np.arange(400)[::-1]}, "check: sample_times (400,) must be 400 sorted dates, one per row of X"),
     ({"own_split": 1.5}, "check: a share of 1.5 of 20 dates leaves none to test; use 0.6 and 5 dates"),
@@ -388,6 +411,6 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch, capsys):
         exec(compile(block, page.name, "exec"), space)
     space["test_my_signal"](assert_causal)
     out = capsys.readouterr().out
-    assert out.count("verdict: No leak was found") == 4
+    assert out.count("verdict: No leak was found") == 5
     assert "\nok []\n" in out
     assert 'P9 LEAK ["LEAK L21 at fills reach=+1 bar orders=1/2' in out

@@ -22,7 +22,7 @@ def test_a_file_that_looks_ahead_ends_with_exit_code_one(tmp_path):
     (tmp_path / "mine.py").write_text(CENTRED)
     done = call(tmp_path / "mine.py")
     assert done.exit_code == 1
-    assert "LEAK L02 at mine.signal reach=+2 bars" in done.output
+    assert "LEAK L02 at mine.signal (mine.py:2) reach=+2 bars" in done.output
     assert "verdict: 1 leak was found." in done.output
 
 
@@ -30,7 +30,7 @@ def test_an_honest_function_of_a_file_passes_on_given_bars(tmp_path):
     (tmp_path / "mine.py").write_text(TRAILING)
     done = call(f"{tmp_path / 'mine.py'}:score", "--bars", "sample:us20")
     assert done.exit_code == 0
-    assert "P12 files, network and clock" not in done.output.split("not assessed:")[1]
+    assert "P12 files, network and clock" not in done.output.split("\nnot assessed:")[1]
 
 
 def bars_and_fills(tmp_path, price):
@@ -74,8 +74,13 @@ def test_the_page_says_the_same_and_text_stays_text(tmp_path):
     done = call(tmp_path / "mine.py", "--html", tmp_path / "audit.html")
     page = (tmp_path / "audit.html").read_text()
     assert done.exit_code == 1
-    assert "LEAK L02 at mine.signal reach=+2 bars" in page
+    assert "LEAK L02 at mine.signal (mine.py:2) reach=+2 bars" in page
     assert "<h1>Audit of mine.py</h1>" in page
+    assert (
+        "L02: a window reaches past the decision (Kapoor &amp; Narayanan L2 features that are not legitimate)" in page
+    )
+    assert "mine.signal, likely mine.py:2 (by reading, not by experiment)" in page
+    assert page.count("not assessed: no table of fills") == 3  # of all 32 classes: L22, L23, L29
     assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
     report = examine(str(tmp_path / "mine.py"))
     hostile = report.to_html("<script>alert(1)</script>\u202e\x1b[31m")

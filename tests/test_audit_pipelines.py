@@ -15,7 +15,6 @@ from hitherto.audit.pipelines import fresh, from_estimator, from_pipeline, other
 from hitherto.audit.probes import determinism, rewriting
 from hitherto.audit.probes import refit as p3
 from hitherto.audit.refits import replay
-from hitherto.audit.verdict import CLASSES, LeakClass
 from hitherto.errors import ConfigError
 from hitherto.seeds import Stream
 
@@ -240,15 +239,13 @@ PLANTED = [
     (ScalerOnAll, "L05", "scaler.mean_", ROWS - 1 - TEST - HORIZON),
     (Encoded, "L17", "means", ROWS - 1 - TEST),
     (Selected, "L18", "chosen", None),
-    (Stopped, "L20", "model._best_score.valid_0.l2", ROWS - 1 - TEST),
+    (Stopped, "L20", "model._Booster.best_iteration", ROWS - 1 - TEST),
     (Unpurged, "L14", "model.coef_", HORIZON - 1),
 ]
 
 
 @pytest.mark.parametrize(("make", "leak", "first", "reach"), PLANTED, ids=[p[0].__name__ for p in PLANTED])
-def test_a_leaking_fit_is_caught_with_class_reach_and_learner(market, make, leak, first, reach, monkeypatch):
-    table = {**CLASSES, **{k: LeakClass(k, k) for k in ("L17", "L18", "L20") if k not in CLASSES}}
-    monkeypatch.setattr("hitherto.audit.refits.CLASSES", table)
+def test_a_leaking_fit_is_caught_with_class_reach_and_learner(market, make, leak, first, reach):
     seen = refitted(make, market)
     assert seen.status == "LEAK"
     (found,) = seen.findings
@@ -535,3 +532,12 @@ def test_a_loop_in_an_object_ends():
     box = Box(a=1.0)
     box.me = box
     assert list(fitted.leaves(box)) == ["a"]
+
+
+def test_an_estimator_is_no_pipeline_and_the_message_says_what_to_call(market):
+    with pytest.raises(ConfigError) as e:
+        from_pipeline(Ridge(), market)
+    assert str(e.value) == (
+        "audit: Ridge.fit takes X and y, not a frame of prices; use check_causal_estimator(estimator), or "
+        "audit(from_estimator(estimator, features, label, panel))"
+    )

@@ -13,6 +13,7 @@ from hitherto.audit import AuditPlan, FunctionTarget, Predictor, audit, audit_sp
 from hitherto.audit import cuts as cutting
 from hitherto.audit.probes import determinism, intervals, neighbours, refit, rewriting, truncation
 from hitherto.audit.rewrite import KINDS, rewrite
+from hitherto.audit.target import Counted
 from hitherto.errors import ConfigError
 from hitherto.features.base import Affine, Features
 from hitherto.labels import forward_return
@@ -75,8 +76,8 @@ def quarter_peek(df):
 LEAKS = [
     (next_bar, "L01", 1), (next_but_one, "L02", 2), (centred, "L02", 5), (forward_window, "L02", 3),
     (full_z, "L04", None),
-    (full_rank, "L04", None), (back_fill, "L03", None), (interpolated, "L03", None), (week_close, "L02", 4),
-    (forward_adjusted, "L04", None), (quarter_peek, "L01", 1),
+    (full_rank, "L04", None), (back_fill, "L03", None), (interpolated, "L03", None), (week_close, "L12", 4),
+    (forward_adjusted, "L28", None), (quarter_peek, "L01", 1),
 ]  # fmt: skip
 
 
@@ -425,6 +426,72 @@ def test_refitting_sees_what_was_fitted_on_later_rows(toy, scaler, purge, leak):
     result = refit.probe(refit_target(scaler, purge), toy, np.array([80, 95]), RNG)
     assert [f.leak for f in result.findings] == ([leak] if leak else [])
     assert result.status == ("LEAK" if leak else "ok")
+
+
+def kept_target(rule):
+    """A scale fitted on the samples of 60 train rows that a purge keeps; the test begins at row 80.
+
+    "old": a sample without a label ends at its own row. "settled": as our splits have it. "survivors": of names that
+    trade at the last row; "fussy": no name may stop.
+    """
+
+    def run(panel):
+        close = panel.view("close")
+        x = np.full(panel.shape, np.nan)
+        x[1:] = close[1:] / close[:-1] - 1
+        label, ok = forward_return(panel, (3,)), panel.universe & np.isfinite(x)
+        fold = next(WalkForward(80, 0, 40).split(label, ok, 1))
+        kept, test = fold.train, fold.test
+        rows = np.arange(len(x))[:, None]
+        if rule == "old":
+            kept = ok & (rows < 80) & (np.maximum(label.known_until(), rows) < 80)
+        elif rule == "survivors":
+            kept = kept & np.isfinite(close[-1])
+        elif rule == "fussy" and np.isnan(close[-1]).any():
+            raise ValueError("a name is gone")
+        return {"z": np.where(test & ok, x / np.nanstd(x[kept]), np.nan)}
+
+    return FunctionTarget(f"kept_{rule}", run)
+
+
+@pytest.mark.parametrize(
+    ("rule", "leak", "reach"), [("old", "L14", 1), ("survivors", "L24", 30), ("settled", None, 0), ("fussy", None, 0)]
+)
+def test_refitting_sees_samples_kept_by_who_trades_on(toy, rule, leak, reach):
+    """Rewriting keeps who trades: only the refit in which half of the names stop can see it."""
+    target = Counted(kept_target(rule))
+    result = refit.probe(target, toy, np.array([80]), RNG)
+    assert [(f.leak, f.reach, f.of) for f in result.findings] == ([(leak, reach, "futures")] if leak else [])
+    assert result.hits == {"z": (0, 1)}  # of rewriting
+    assert result.status == ("LEAK" if leak else "ok")
+    assert target.evaluations == 3 + bool(leak)
+    said = "; only bars near it matter" if leak == "L14" else ""
+    assert all(f.note == f"seen by refitting, moved by who trades after the cut{said}" for f in result.findings)
+    ran = rule != "fussy"
+    assert result.tried.endswith(", and once with half of the names halted for good") == ran
+    gone = f"names halted after {str(toy.sessions[80])[:10]}: kept_fussy raised ValueError: a name is gone"
+    assert result.detail == ("" if ran else gone)
+
+
+def test_halted_names_stop_for_good_and_nothing_else_moves(toy):
+    new = refit.halted(toy, 80, RNG)
+    stopped = ~np.isfinite(new.fields["close"][81:]).any(axis=0)
+    assert stopped.sum() == toy.shape[1] // 2  # nobody is halted at row 80
+    one = toy.replace(
+        fields={k: np.where(np.arange(8) == np.argmin(stopped), np.nan, v) for k, v in toy.fields.items()}
+    )
+    more = ~np.isfinite(refit.halted(one, 80, RNG).fields["close"][81:]).any(axis=0)
+    assert more.sum() == toy.shape[1] // 2 + 1
+    assert new.suspended[81:, stopped].all()
+    for name, old in toy.fields.items():
+        keeps = np.ones(toy.shape, bool)
+        keeps[81:, stopped] = name == "factor"
+        assert np.array_equal(new.fields[name][keeps], old[keeps], equal_nan=True)
+        assert not np.isfinite(new.fields[name][~keeps]).any()
+    assert np.array_equal(new.listed, toy.listed)
+    assert np.array_equal(new.universe, toy.universe)
+    again = refit.halted(toy, 80, RNG)
+    assert again.digest() == new.digest()
 
 
 def test_only_refitting_sees_a_frozen_scaler(toy):

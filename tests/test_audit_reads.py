@@ -1,8 +1,9 @@
-"""P11: the ledger of test reads, and what a search's best trial is worth."""
+"""P11: reads of one test stretch, and what a search's best trial is worth."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,65 +11,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitherto.audit.probes import reads
-from hitherto.audit.probes.reads import TestReads
-from hitherto.errors import ConfigError, DataError, HithertoError
+from hitherto.errors import ConfigError, DataError
+from hitherto.evaluate.trials import Read
+from hitherto.sharpe import expected_best
+
+
+class Ledger:
+    """Reads in memory, as a trial ledger hands them out."""
+
+    def __init__(self):
+        self.path = Path("reads.sqlite")
+        self.kept = []
+
+    def record(self, study, data):
+        self.kept.append(Read(study, data, "2019-01-02", "2020-12-31", "2026-11-21T12:00:00+00:00"))
+
+    def entries(self):
+        return tuple(self.kept)
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    return TestReads(tmp_path / "reads.jsonl")
-
-
-def test_a_read_is_one_line_that_stays(ledger):
-    one = ledger.record("s1", "d1", "2019-01-02", "2020-12-31", by="me")
-    before = ledger.path.read_bytes()
-    two = ledger.record("s2", "d1")
-    assert ledger.path.read_bytes().startswith(before)
-    assert ledger.entries() == (one, two)
-    assert ledger.path.read_bytes().count(b"\n") == 2
-    assert one.opened.endswith("+00:00")
-    assert ledger.studies("d1") == ("s1", "s2")
-    assert ledger.studies("d2") == ()
-
-
-def test_no_file_is_no_read(ledger):
-    assert ledger.entries() == ()
-
-
-def test_a_torn_line_is_left_out_and_the_next_one_is_whole(ledger):
-    first = ledger.record("s1", "d1")
-    whole = ledger.path.read_bytes()
-    for cut in range(1, len(whole) - 1):
-        ledger.path.write_bytes(whole + whole[:cut])
-        assert ledger.entries() == (first,)
-    last = ledger.record("s2", "d1")
-    assert ledger.entries() == (first, last)
-
-
-def test_an_edited_line_is_refused(ledger):
-    ledger.record("s1", "d1")
-    ledger.record("s2", "d1")
-    lines = ledger.path.read_text().splitlines()
-    ledger.path.write_text('{"study": "s1"}\n' + lines[1] + "\n")
-    with pytest.raises(DataError) as e:
-        ledger.entries()
-    assert str(e.value) == (
-        f"{ledger.path} line 1: no record of a test read; lines are added, never edited: restore it"
-    )
-
-
-def test_a_read_that_cannot_be_recorded_is_an_error(tmp_path, ledger):
-    with pytest.raises(HithertoError, match="the test stretch was not opened"):
-        TestReads(tmp_path / "no" / "folder").record("s", "d")
-    with pytest.raises(ConfigError, match="digests of study and data are needed"):
-        ledger.record("", "d")
+def ledger():
+    return Ledger()
 
 
 def test_without_a_ledger_nothing_is_assessed(ledger):
-    for result in (reads.probe(None), reads.probe(ledger), reads.probe(ledger.path)):
+    for result in (reads.probe(None), reads.probe(ledger), reads.probe([])):
         assert (result.probe, result.status, result.findings) == ("P11", "not assessed", ())
     assert reads.probe(None).detail == "no ledger of test reads and no trials were given"
     assert reads.probe(ledger).detail == "the ledger holds no read of this test data"
+
+
+def test_reads_may_be_given_as_pairs_of_digests():
+    pairs = [("s1", "d1"), ("s2", "d1"), ("s1", "d1"), ("s9", "d2")]
+    result = reads.probe(pairs)
+    assert (result.status, result.target) == ("LEAK", "test reads")
+    assert result.detail.startswith("2 distinct studies in 3 reads of the same test data; ")
+    assert reads.probe(pairs, data="d2").status == "ok"
+
+
+@pytest.mark.parametrize("pair", [("", "d1"), ("s1", ""), ("s1",), "sd"])
+def test_a_read_without_digests_is_refused(pair):
+    with pytest.raises(ConfigError) as e:
+        reads.probe([("s1", "d1"), pair])
+    assert str(e.value) == f"test reads: read 1 is {pair!r}; give the digests of study and data, both not empty"
 
 
 def test_one_study_may_read_again(ledger):
@@ -90,27 +76,8 @@ def test_a_second_study_on_the_same_test_data_is_named(ledger):
     # 3 noise trials over 5 years: 0.8548 standard errors of 1 / sqrt(5) each, by equation 1.
     assert result.detail == (
         "3 distinct studies in 4 reads of the same test data; the best of 3 noise trials would show a Sharpe ratio of "
-        f"{reads.expected_best(3) * math.sqrt(252 / 1260):.2f} over 1260 periods"
+        f"{expected_best(3) * math.sqrt(252 / 1260):.2f} over 1260 periods"
     )
-
-
-# Published and recomputed values: E[max] of N, and the worked example of the paper (annual Sharpe 2.5, 1,250 days,
-# variance 1/2 a year of 250 days, skew -3, kurtosis 10).
-
-
-@pytest.mark.parametrize(
-    ("trials", "value"),
-    [(2, 0.5198), (5, 1.1926), (10, 1.5746), (45, 2.2356), (100, 2.5306), (1000, 3.2551), (10000, 3.8607)],
-)
-def test_expected_best_of_n(trials, value):
-    assert reads.expected_best(trials) == pytest.approx(value, abs=6e-5)
-
-
-def test_the_papers_example():
-    given = {"sharpe": 2.5 / math.sqrt(250), "length": 1250, "variance": 0.5 / 250}
-    assert reads.deflated_sharpe(trials=100, skew=-3, kurtosis=10, **given) == pytest.approx(0.90040, abs=6e-6)
-    assert reads.deflated_sharpe(trials=46, skew=-3, kurtosis=10, **given) == pytest.approx(0.95050, abs=2e-5)
-    assert reads.deflated_sharpe(trials=88, **given) == pytest.approx(0.95049, abs=2e-5)
 
 
 def test_trials_of_noise_do_not_pass_and_one_with_an_edge_does():
@@ -134,7 +101,7 @@ def test_trials_that_resemble_each_other_count_as_noise_at_least():
     # 40 copies of one noise series differ by nothing: their own variance would excuse any search.
     one = 0.01 * np.random.default_rng(4).standard_normal((750, 1))
     d = reads.deflated(one + 1e-9 * np.random.default_rng(0).standard_normal((750, 40)))
-    assert d.luck == pytest.approx(reads.expected_best(40) / math.sqrt(750))
+    assert d.luck == pytest.approx(expected_best(40) / math.sqrt(750))
 
 
 def test_an_edge_that_outlives_deflation_acquits_the_reads(ledger):
@@ -146,10 +113,7 @@ def test_an_edge_that_outlives_deflation_acquits_the_reads(ledger):
 
 
 def test_one_trial_is_no_search():
-    assert reads.expected_best(1) == 0.0
     assert reads.probe(None, np.random.default_rng(0).standard_normal((100, 1))).status == "ok"
-    with pytest.raises(ConfigError, match="0 trials make no best one"):
-        reads.expected_best(0)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,7 +1,8 @@
 """P8, null worlds: skill that the future gave is left there; honest numbers and honest fits have none.
 
 Seeds are fixed. An honest column raises a false alarm when one of 3 lags is beyond 4 standard errors (6e-5 each, both
-sides): below 0.02 % for each honest test here, below 0.5 % for all of them.
+sides): below 0.02 % for each honest test here, below 0.5 % for all of them. An honest score raises one at the same
+level, 3e-5, on one side only.
 """
 
 from __future__ import annotations
@@ -209,6 +210,162 @@ def test_the_same_on_train_rows_leaves_none(pipeline):
 def test_another_probes_class_is_taken():
     (found,) = look(next_return, worlds=2, leak="L14").findings
     assert found.leak == "L14"
+
+
+# Evaluations: a panel in, the skill that they report out.
+
+
+def forward(panel):
+    """Comparable closes of a panel, and the simple returns of the next bar, NaN in the last row."""
+    close = panel.view("close")
+    ahead = np.full(close.shape, np.nan)
+    ahead[:-1] = close[1:] / close[:-1] - 1
+    return close, ahead
+
+
+def momentum_ic(panel, lag=0):
+    """IC by date of a 5-bar momentum with the next return; lag 1: with the return that it already contains."""
+    close, ahead = forward(panel)
+    x = np.full(close.shape, np.nan)
+    x[5:] = close[5:] / close[:-5]
+    y = np.vstack([np.full((lag, close.shape[1]), np.nan), ahead[: len(ahead) - lag]])
+    return pd.DataFrame(x).rank(axis=1).corrwith(pd.DataFrame(y).rank(axis=1), axis=1).to_numpy()
+
+
+def its_own_bar(panel):
+    return momentum_ic(panel, 1)
+
+
+def many_books(panel):
+    """(T, 40) daily means of books that draw their sides beforehand."""
+    _, ahead = forward(panel)
+    sides = np.random.default_rng(0).choice([-1.0, 1.0], (40, *ahead.shape))
+    return np.nanmean(sides[:, :-1] * ahead[:-1], axis=2).T
+
+
+def best_book(panel):
+    books = many_books(panel)
+    return (books.mean(axis=0) / books.std(axis=0)).max()
+
+
+def best_book_later(panel):
+    books = many_books(panel)
+    half = len(books) // 2
+    best = (books[:half].mean(axis=0) / books[:half].std(axis=0)).argmax()
+    return books[half:, best].mean() / books[half:, best].std()
+
+
+@pytest.mark.parametrize("f", [its_own_bar, best_book])
+def test_an_evaluation_that_looks_ahead_reports_skill_where_there_is_none(f):
+    result = worlds.score_probe(f, PANEL, RNG)
+    (found,) = result.findings
+    assert (result.status, found.leak, found.where, found.reach, found.of) == (
+        "LEAK",
+        "L19",
+        f.__name__,
+        None,
+        "worlds",
+    )
+    assert found.hits == found.tried == 20
+    assert found.new > 0.05
+    assert found.old == pytest.approx(float(np.nanmean(f(PANEL))))
+    assert found.line().startswith(f"LEAK L19 at {f.__name__} worlds=20/20 evidence ")
+    assert (
+        worlds.score_probe(f, PANEL, RNG, leak="L11", name="test IC")
+        .findings[0]
+        .line()
+        .startswith("LEAK L11 at test IC")
+    )
+
+
+@pytest.mark.parametrize("f", [momentum_ic, best_book_later])
+def test_an_honest_evaluation_reports_none(f):
+    result = worlds.score_probe(f, PANEL, RNG)
+    assert (result.status, result.findings, result.probe) == ("ok", (), "P8")
+    assert result.tried == "the score in 20 null worlds (resampled, walk), 21 evaluations"
+    assert "would have been seen" in result.detail
+    assert (result.detail, result.cuts) == ((again := worlds.score_probe(f, PANEL, RNG)).detail, again.cuts)
+
+
+def test_real_skill_is_no_leak_and_its_p_value_is_small():
+    def reversal_sharpe(panel):
+        close, ahead = forward(panel)
+        last = np.vstack([np.zeros((1, close.shape[1])), ahead[:-1]])
+        book = np.nanmean(np.sign(last[:-1]) * ahead[:-1], axis=1)
+        return book.mean() / book.std()
+
+    result = worlds.score_probe(reversal_sharpe, reversal_panel(), RNG)
+    assert result.status == "ok"
+    assert "(p = 0.048)" in result.detail  # (0 worlds as good + 1) / (20 + 1)
+
+
+def test_costs_only_lower_a_score():
+    assert worlds.score_probe(lambda panel: best_book_later(panel) - 1.0, PANEL, RNG).status == "ok"
+
+
+def uneven_panel():
+    """Half of the names move 6 % a day, the others 1 %: what is symmetric in logs would favour the wild ones."""
+    sizes = np.where(np.arange(PANEL.shape[1]) % 2, 0.06, 0.01)
+    close = 20 * np.exp(np.cumsum(sizes * np.random.default_rng(4).standard_normal(PANEL.shape), axis=0))
+    fields = {k: close.copy() for k in ("open", "high", "low", "close")}
+    on = np.ones(PANEL.shape, bool)
+    return PANEL.replace(
+        fields={**fields, "volume": np.full(PANEL.shape, 1e6), "factor": np.ones(PANEL.shape)},
+        listed=on, suspended=~on, missing=~on, universe=on.copy(),
+    )  # fmt: skip
+
+
+def test_a_book_that_is_long_the_wild_names_earns_nothing_in_the_worlds():
+    def wild_over_calm(panel):
+        book = forward(panel)[1][:-1]
+        return (book[:, 1::2].mean(axis=1) - book[:, ::2].mean(axis=1)).mean()
+
+    # Symmetric logs would give (0.06^2 - 0.01^2) / 2 = 0.0018 a day; the error of 100 worlds x 239 days of 8 names is
+    # 0.06 / sqrt(8 x 23900) = 0.00014 and 5 of these are 0.0007.
+    scores = [wild_over_calm(worlds.null_world(uneven_panel(), k, RNG.child(k, i))) for i in range(50)
+              for k in worlds.WORLDS]  # fmt: skip
+    assert abs(np.mean(scores)) < 0.0007
+
+
+def test_false_alarms_of_honest_scores_stay_rare():
+    # Scores of 20 worlds each, 3,000 times, drawn as normal: the level is 3.2e-5, so one alarm has a chance of 9 %, and
+    # 3 or more of 0.02 %.
+    g = np.random.default_rng(0)
+    x = g.standard_normal((3000, 20))
+    t = x.mean(axis=1) / x.std(axis=1, ddof=1) * np.sqrt(20)
+    assert (t > worlds._limit(19)).sum() < 3
+    # A score with a tail to the right (the best of something, an exponential) is safer still.
+    x = g.standard_exponential((3000, 20)) - 1
+    t = x.mean(axis=1) / x.std(axis=1, ddof=1) * np.sqrt(20)
+    assert (t > worlds._limit(19)).sum() == 0
+
+
+def test_a_constant_claim_is_a_leak_and_nothing_is_nothing():
+    assert worlds.score_probe(lambda panel: 0.3, PANEL, RNG).status == "LEAK"
+    assert worlds.score_probe(lambda panel: 0.0, PANEL, RNG).status == "ok"
+
+
+def test_evaluations_that_cannot_be_asked():
+    with pytest.raises(ConfigError, match=r"^audit: 4 null worlds are too few to judge a score by; take 5 or more$"):
+        worlds.score_probe(momentum_ic, PANEL, RNG, worlds=4)
+    with pytest.raises(ConfigError, match=r"^audit: no class of leaks 'L99'; it is one of L01 to L32$"):
+        worlds.score_probe(momentum_ic, PANEL, RNG, leak="L99")
+    volumes = PANEL.replace(fields={"volume": PANEL.fields["volume"]})
+    assert worlds.score_probe(momentum_ic, volumes, RNG).status == "not assessed"
+
+    def empty(panel):
+        return np.full(3, np.nan)
+
+    said = worlds.score_probe(empty, PANEL, RNG)
+    assert (said.status, said.detail) == ("cannot tell", "empty gave no finite score on the unchanged panel")
+
+    def brittle(panel):
+        if panel is not PANEL:
+            raise ValueError("unknown prices")
+        return 1.0
+
+    said = worlds.score_probe(brittle, PANEL, RNG)
+    assert (said.status, said.detail) == ("cannot tell", "brittle raised ValueError: unknown prices in a null world")
 
 
 # The worlds themselves

@@ -16,7 +16,7 @@ import torch
 from self_toys import CUTS, RNG
 
 from hitherto.audit import FunctionTarget, Predictor
-from hitherto.audit.probes import gradients, intervals, neighbours, truncation
+from hitherto.audit.probes import gradients, intervals, neighbours, refit, truncation
 from hitherto.features import library, normalise
 from hitherto.features.command import SETS
 from hitherto.features.operators import OPERATORS
@@ -162,13 +162,6 @@ def test_what_dates_train_on_is_known_when_their_test_begins():
     assert p2.cuts[1] >= CUTS
 
 
-RESUMES = (
-    "a sample without a label counts as ending at its own row: it is purged when its name trades again in a later "
-    "stage, and kept when it never does, which nobody knows yet when the test begins"
-)
-
-
-@pytest.mark.xfail(strict=True, reason=RESUMES)
 def test_samples_without_a_label_are_kept_or_dropped_by_what_is_known():
     target = FunctionTarget("split", ours.trained_on(ours.SPLITTERS["WalkForward"][0], labelled=False), "date")
     results = ours.all_three(target, ours.market(), first=95, last=150)
@@ -176,12 +169,50 @@ def test_samples_without_a_label_are_kept_or_dropped_by_what_is_known():
         ours.clean(results, column)
 
 
-@pytest.mark.xfail(strict=True, reason="fitted rows stay behind the test where purging left no train sample there")
-def test_short_groups_of_a_combinatorial_split():
+def test_samples_kept_by_whether_their_name_trades_again_are_caught(monkeypatch):
+    """The rule as it was: a sample without a label ends at its own row."""
+    monkeypatch.setattr("hitherto.split.settled", ours.own_row)
+    target = FunctionTarget("split", ours.trained_on(ours.SPLITTERS["WalkForward"][0], labelled=False), "date")
+    p0, p1, p2 = ours.all_three(target, ours.market(), first=95, last=150)
+    assert statuses([p0, p1, p2]) == ["ok", "LEAK", "LEAK"]  # P2 by a future of NaN
+    panel = ours.halted()
+    label = forward_return(panel.rows(90), (1,))
+    folds = list(WalkForward(50, 10, 15).split(label, admitted(panel.rows(90)), 6))
+    assert {f.leak for f in intervals.probe(folds, label, 6).findings} == {"L14"}
+    assert "had not traded again" in intervals.probe(folds, label, 6).findings[0].note
+
+
+SHORT = [CombinatorialPurged(6, 2, 3), CombinatorialPurged(8, 3), CombinatorialPurged(9, 2, 6)]
+
+
+@pytest.mark.parametrize("splitter", SHORT, ids=repr)
+def test_short_groups_of_a_combinatorial_split(splitter):
+    """Fitted rows behind a test group: none whose window reaches back into it, none where no sample is trained on."""
     panel, label = ours.market(), forward_return(ours.market(), (1, 5))
-    folds = list(CombinatorialPurged(6, 2, 3).split(label, admitted(panel), 6))
+    folds = list(splitter.split(label, admitted(panel), 6))
     p10 = intervals.probe(folds, label, 6)
     assert p10.status == "ok", p10.findings
+    behind = [f.rows[int(np.argmax(f.test.any(axis=1))) :].any() for f in folds]
+    assert 0 < sum(behind) < len(folds)
+
+
+def test_fitted_rows_behind_a_test_group_are_caught():
+    panel, label = ours.market(), forward_return(ours.market(), (1, 5))
+    folds = list(CombinatorialPurged(6, 2, 3).split(label, admitted(panel), 6))
+    late = {12: 148, 13: 121}  # no train sample is left around them
+    for k, row in late.items():
+        rows = folds[k].rows.copy()
+        assert not rows[row]
+        rows[row] = True
+        assert [f.leak for f in intervals.probe([replace(folds[k], rows=rows)], label, 6).findings] == ["L05"]
+    fold = folds[0]
+    last = max(int(np.flatnonzero(fold.test.any(axis=1))[-1]), int(label.end[fold.test].max()))
+    rows = fold.rows.copy()
+    rows[last + 5] = True  # its window of 6 rows ends 5 rows behind the last label of the test
+    (found,) = intervals.probe([replace(fold, rows=rows)], label, 6).findings
+    assert (found.leak, found.hits) == ("L05", 1)
+    assert fold.rows[last + 9]  # 3 rows of embargo, then 6 rows of window
+    assert not fold.rows[last + 8]
 
 
 def test_folds_that_are_not_purged_are_caught():
@@ -225,14 +256,22 @@ def test_refitted_models(kind):
     assert (p3.status, p3.cuts) == ("ok", (0, 3)), p3.findings
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["ridge", "lightgbm", "lstm", pytest.param("cross_stock", marks=pytest.mark.xfail(strict=True, reason=RESUMES))],
-)
+@pytest.mark.parametrize("kind", ["ridge", "lightgbm", "lstm", "cross_stock"])
 def test_refitted_models_when_the_bars_end_in_a_halt(kind):
     """A name halts before the validation and trades again in the test: a fit may not know that it will."""
     p1 = truncation.probe(ours.refitted(kind), ours.halted(), np.array([80, 86, 92]), RNG)
     assert (p1.status, p1.cuts) == ("ok", (0, 3)), p1.findings
+
+
+@pytest.mark.parametrize("kind", ["ridge", "cross_stock"])
+def test_a_fit_on_samples_kept_by_whether_their_name_trades_again_is_caught(kind, monkeypatch):
+    """P3 halts names for good after the cut, those halted there too; with the old rule a net of dates feels it."""
+    cut = np.array([80])
+    assert refit.probe(ours.refitted(kind), ours.halted(), cut, RNG.child("refit")).status == "ok"
+    monkeypatch.setattr("hitherto.split.settled", ours.own_row)
+    p3 = refit.probe(ours.refitted(kind), ours.halted(), cut, RNG.child("refit"))
+    known = [] if kind == "ridge" else [("L14", "P3", "futures")]  # ridge takes samples with a label only
+    assert [(f.leak, f.probe, f.of) for f in p3.findings] == known
 
 
 @pytest.mark.slow

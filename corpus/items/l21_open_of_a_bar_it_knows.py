@@ -7,7 +7,7 @@ ITEM = {
     "leak": "L21",
     "kind": "fills",
     "reach": None,
-    "why": "the side is the sign of close over open; a table without decision dates raises no more than a suspicion",
+    "why": "the side is the sign of close over open, and no decision dates say otherwise",
 }
 
 

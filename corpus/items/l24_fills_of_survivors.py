@@ -7,7 +7,7 @@ ITEM = {
     "leak": "L24",
     "kind": "fills",
     "reach": None,
-    "why": "the list of names was made at the end; nothing in the fills shows who is missing",
+    "why": "the list of names was made at the end; the table shows no missing names, running the book again does",
 }
 
 

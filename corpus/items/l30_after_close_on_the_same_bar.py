@@ -2,17 +2,17 @@
 
 import pandas as pd
 
-ITEM = {
-    "leak": "L30",
-    "kind": "frame",
-    "reach": None,
-    "why": "dates without a time of day; the table is in the source, so that no data can be changed to show it",
-}
+ITEM = {"leak": "L30", "kind": "frame", "reach": 1, "why": "sent in the evening, used at 15:00 of the same day"}
+EVENTS = {
+    "known_at": [
+        "2018-03-06 17:20", "2018-05-08 16:05", "2018-07-19 18:40", "2018-09-12 15:45", "2018-11-21 20:10",
+        "2019-01-30 16:30",
+    ],
+    "alarm": [1, -2, 1, -1, 2, -1],
+}  # fmt: skip
 
 
-ALARMS = {"2018-05-08": -2, "2018-07-19": 1, "2018-09-12": -1, "2018-11-21": 2, "2019-01-30": -1}
-
-
-def signal(frame):
-    tone = pd.Series(ALARMS, pd.DatetimeIndex(list(ALARMS))).reindex(frame.index).ffill(limit=5).fillna(0)
-    return tone + frame["close"].pct_change(5, fill_method=None)
+def signal(frame, events):
+    day = events["known_at"].dt.normalize()
+    alarm = pd.Series(events["alarm"].to_numpy(), day).reindex(frame.index)
+    return alarm.ffill(limit=5).fillna(0) + frame["close"].pct_change(5, fill_method=None)

@@ -2,7 +2,8 @@
 
 A sample (t, n) occupies the rows [t - L + 1, end], L its lookback and ``end`` the last row its label reads. A train
 or validation sample is dropped when it touches a later stage's rows [first decision, last label end]. Nobody
-has to guess a purge length (Lopez de Prado 2018, ch. 7 purges by label overlap; windows are added here).
+has to guess a purge length (Lopez de Prado 2018, ch. 7 purges by label overlap; windows are added here). A sample
+without a label ends when it is known to have none (``settled``), so that what is kept never depends on what follows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Fold:
     """One train / validation / test split.
 
     train, valid, test: (T, N) bool sample masks, disjoint, purged. rows: (T,) bool, the rows that fitted transforms
-    may use (the train stretch before purging). purged: number of samples dropped for touching a later stage.
+    may use: the train stretch before purging, but behind a later stage only rows whose window does not reach back into
+    it, in runs where a train sample is left. purged: number of samples dropped for touching a later stage.
     """
 
     index: int
@@ -37,9 +39,32 @@ class Fold:
     purged: int
 
 
-def overlaps(label: Label, lookback: int, blocks: list[tuple[int, int]]) -> Mask:
-    """Return (T, N) bool: the sample's rows [t - lookback + 1, end] touch any closed row interval of ``blocks``."""
-    end = np.maximum(label.known_until(), np.arange(label.end.shape[0], dtype=np.int32)[:, None])
+def settled(label: Label) -> NDArray[np.int32]:
+    """Return (T, N) int32: the row at which every label of the sample is known, or known never to be; T when at none.
+
+    A label that is there is known at its ``end``. One that is not there lacks its entry, or its exit has not come:
+    only a later price tells. That is the first row, from the bar its horizon names on, at which a label of the listing
+    ends: the exit would have been there at the latest. A name that has not traded again by then may do so any day.
+    """
+    T, N, outputs = label.end.shape
+    rows = np.arange(T, dtype=np.int32)[:, None]
+    traded = np.full((T + 1, N), T, np.int32)  # traded[r]: the first row >= r at which a label ends
+    for o in range(outputs):
+        t, n = np.nonzero((label.end[:, :, o] >= 0) & (label.end[:, :, o] < T))
+        traded[label.end[t, n, o], n] = label.end[t, n, o]
+    traded = np.minimum.accumulate(traded[::-1], axis=0)[::-1]
+    out = np.broadcast_to(rows, (T, N)).copy()
+    for o, horizon in enumerate(label.horizons):
+        due = np.minimum(rows[:, 0] + horizon + (label.entry == "next_close"), T)
+        np.maximum(out, np.where(label.end[:, :, o] >= 0, label.end[:, :, o], traded[due]), out=out)
+    return out
+
+
+def overlaps(end: NDArray[np.integer], lookback: int, blocks: list[tuple[int, int]]) -> Mask:
+    """Return (T, N) bool: the rows [t - lookback + 1, end] of each sample touch any closed row interval of ``blocks``.
+
+    end: (T, N) last row of each sample, as ``settled`` gives it.
+    """
     begin = np.arange(end.shape[0], dtype=np.int32)[:, None] - (lookback - 1)
     hit = np.zeros(end.shape, bool)
     for first, last in blocks:
@@ -62,9 +87,12 @@ def spans(label: Label, rows: NDArray[np.intp], samples: Mask, embargo: int = 0)
 
 def make_fold(
     index: int, label: Label, admitted: Mask, lookback: int, *, train: NDArray[np.intp], valid: NDArray[np.intp],
-    test: NDArray[np.intp], embargo: int = 0,
+    test: NDArray[np.intp], embargo: int = 0, end: NDArray[np.integer] | None = None,
 ) -> Fold:  # fmt: skip
-    """Return the fold of the given rows (sorted, disjoint), train and valid purged against what comes after them."""
+    """Return the fold of the given rows (sorted, disjoint), train and valid purged against what comes after them.
+
+    end: what ``settled(label)`` gives, from who makes many folds of one label.
+    """
     T = admitted.shape[0]
 
     def stage(rows: NDArray[np.intp]) -> Mask:
@@ -78,15 +106,26 @@ def make_fold(
     before = int(masks["train"].sum() + masks["valid"].sum())
     # A validation sample may look back into train rows, as a test sample may: its inputs are the past. Its label may
     # not reach the test rows; when it lies after a test block its window may not reach back into them either.
-    masks["valid"] &= ~overlaps(label, _reach(lookback, valid, test), test_spans)
-    masks["train"] &= ~overlaps(label, _reach(lookback, train, test), test_spans)
-    masks["train"] &= ~overlaps(label, _reach(lookback, train, valid), valid_spans)
+    end = settled(label) if end is None else end
+    masks["valid"] &= ~overlaps(end, _reach(lookback, valid, test), test_spans)
+    masks["train"] &= ~overlaps(end, _reach(lookback, train, test), test_spans)
+    masks["train"] &= ~overlaps(end, _reach(lookback, train, valid), valid_spans)
     rows = np.zeros(T, bool)
     rows[train] = True
-    for first, last in [*test_spans, *valid_spans]:
-        rows[first : last + 1] = False
+    for occupied, reach in ((test_spans, _reach(lookback, train, test)), (valid_spans, _reach(lookback, train, valid))):
+        for first, last in occupied:
+            rows[first : last + reach] = False
+    _keep_trained(rows, masks["train"], min((first for first, _ in [*test_spans, *valid_spans]), default=T))
     after = int(masks["train"].sum() + masks["valid"].sum())
     return Fold(index, masks["train"], masks["valid"], masks["test"], rows, before - after)
+
+
+def _keep_trained(rows: NDArray[np.bool_], train: Mask, later: int) -> None:
+    """Drop from ``rows`` the runs behind row ``later`` in which no train sample is left: nothing is fitted there."""
+    kept = np.flatnonzero(rows)
+    for run in np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1):
+        if len(run) and run[0] > later and not train[run].any():
+            rows[run] = False
 
 
 def _reach(lookback: int, early: NDArray[np.intp], late: NDArray[np.intp]) -> int:
@@ -124,13 +163,14 @@ class WalkForward:
         if self.folds is not None and self.folds < count:
             first = T - self.folds * self.test
             count = self.folds
+        end = settled(label)
         for k in range(count):
             a = first + k * self.test
             test = np.arange(a, min(a + self.test, T))
             until = a - self.gap - self.valid
             begin = until - self.train if self.mode == "rolling" and self.train else start
             train, valid = np.arange(max(start, begin), until), np.arange(until, a - self.gap)
-            yield make_fold(k, label, admitted, lookback, train=train, valid=valid, test=test)
+            yield make_fold(k, label, admitted, lookback, train=train, valid=valid, test=test, end=end)
 
 
 @dataclass(frozen=True)
@@ -171,9 +211,10 @@ class CombinatorialPurged:
         if not 1 <= self.tests < self.groups:
             raise ConfigError(f"split: tests must lie in 1..{self.groups - 1}, got {self.tests}")
         parts = np.array_split(np.arange(start, admitted.shape[0]), self.groups)
+        end = settled(label)
         for k, chosen in enumerate(itertools.combinations(range(self.groups), self.tests)):
             test = np.concatenate([parts[g] for g in chosen])
             rest = np.concatenate([parts[g] for g in range(self.groups) if g not in chosen])
             cut = len(rest) - int(len(rest) * self.valid)
             yield make_fold(k, label, admitted, lookback, train=rest[:cut], valid=rest[cut:], test=test,
-                            embargo=self.embargo)  # fmt: skip
+                            embargo=self.embargo, end=end)  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,26 +22,78 @@ Gets = Literal["symbol", "long", "wide", "panel"]
 FOREIGN_RTOL = 1e-10  # sums in blocks: another length, other rounding
 
 
+@dataclass(frozen=True, eq=False)
+class EventTarget:
+    """A target that is given a table of events beside the bars: compute(events, panel); made by ``from_function``."""
+
+    name: str
+    compute: Callable[[pd.DataFrame, Panel], Outputs]
+    events: pd.DataFrame
+    unit: Unit = "date"
+    exact: bool = True
+    shape_rtol: float = FOREIGN_RTOL
+
+    def run(self, panel: Panel, /) -> Outputs:
+        """Return the columns for ``panel`` and its own events."""
+        return self.compute(self.events, panel)
+
+    def told(self, events: pd.DataFrame) -> EventTarget:
+        """Return the same function, given another table."""
+        return dataclasses.replace(self, events=events)
+
+
 def from_function(
-    f: Callable[..., Any], gets: Gets = "symbol", unit: Unit | None = None, exact: bool = True
-) -> FunctionTarget:
+    f: Callable[..., Any], gets: Gets = "symbol", unit: Unit | None = None, exact: bool = True,
+    events: pd.DataFrame | None = None,
+) -> FunctionTarget | EventTarget:  # fmt: skip
     """Return a plain function as a target.
 
     gets: what it is given. "symbol": the pandas frame of one listing, rows = its listed dates, columns = the panel's
     fields (raw prices), once per listing; "long": one frame indexed by (date, symbol); "wide": columns (field,
     symbol); "panel": a Panel. It returns a Series, DataFrame or array for the same rows ("wide": dates by symbols);
     rows it drops are NaN. unit: what a number may look at; by default "asset" for "symbol" and "date" for the rest.
+
+    events: a pandas table of news, announcements or filings with a column known_at, the time of publication (dates or
+    texts; without a zone: UTC); the function is called with it as a second argument. Then the audit changes what was
+    published after a decision, too. "symbol": where the table has a column symbol, each call gets its listing's rows.
     """
     name = getattr(f, "__name__", type(f).__name__)
-    readers: dict[str, Callable[[Panel], Outputs]] = {
-        "symbol": lambda panel: _by_symbol(f, name, panel),
-        "long": lambda panel: _long(f, name, panel),
-        "wide": lambda panel: _wide(f, name, panel),
-        "panel": lambda panel: _outputs(f(panel), name),
+
+    def bound(events: pd.DataFrame | None) -> Callable[[Any], Any]:
+        return f if events is None else lambda data: f(data, events.copy())  # a copy: foreign code may write into it
+
+    readers: dict[str, Callable[[pd.DataFrame | None, Panel], Outputs]] = {
+        "symbol": lambda table, panel: _by_symbol(f, name, panel, table),
+        "long": lambda table, panel: _long(bound(table), name, panel),
+        "wide": lambda table, panel: _wide(bound(table), name, panel),
+        "panel": lambda table, panel: _outputs(bound(table)(panel), name),
     }
     if gets not in readers:
         raise ConfigError(f"audit: gets must be one of {', '.join(readers)}, got {gets!r}")
-    return FunctionTarget(name, readers[gets], unit or ("asset" if gets == "symbol" else "date"), exact, FOREIGN_RTOL)
+    read, unit = readers[gets], unit or ("asset" if gets == "symbol" else "date")
+    if events is None:
+        return FunctionTarget(name, lambda panel: read(None, panel), unit, exact, FOREIGN_RTOL)
+    instants(events)
+    return EventTarget(name, read, events, unit, exact)
+
+
+def instants(events: pd.DataFrame) -> NDArray[np.int64]:
+    """Return (E,) int64 ns since 1970 UTC: when each event was known; ConfigError where nobody can say."""
+    import pandas as pd
+
+    if not isinstance(events, pd.DataFrame) or "known_at" not in events.columns:
+        raise ConfigError("audit: events need a pandas table with a column known_at: when each one was published")
+    said = events["known_at"]
+    if said.dtype.kind in "biuf" and said.notna().to_numpy().any():
+        raise ConfigError("audit: the events' known_at holds what is no time: numbers; give dates or ISO 8601 texts")
+    try:
+        clock = pd.to_datetime(said, utc=True, format=None if said.dtype.kind == "M" else "ISO8601")
+    except (ValueError, TypeError) as e:
+        raise ConfigError(f"audit: the events' known_at holds what is no time: {e}".split("\n")[0]) from e
+    if clock.isna().any():
+        row = int(clock.isna().to_numpy().argmax())
+        raise ConfigError(f"audit: the events' known_at is empty in row {row}; an event without a time is not known")
+    return clock.dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)
 
 
 def from_text(text: str, build: Callable[[Panel, dict[str, str]], Any]) -> FunctionTarget:
@@ -95,7 +149,7 @@ def dates(panel: Panel) -> pd.DatetimeIndex:
     return pd.DatetimeIndex((panel.sessions if daily else panel.times).astype("datetime64[ns]"), name="date")
 
 
-def _by_symbol(f: Callable[..., Any], name: str, panel: Panel) -> Outputs:
+def _by_symbol(f: Callable[..., Any], name: str, panel: Panel, events: pd.DataFrame | None = None) -> Outputs:
     import pandas as pd
 
     clock, (T, N) = dates(panel), panel.shape
@@ -105,7 +159,13 @@ def _by_symbol(f: Callable[..., Any], name: str, panel: Panel) -> Outputs:
         if not on.any():
             continue
         frame = pd.DataFrame({k: v[on, n] for k, v in panel.fields.items()}, index=clock[on])
-        for key, values in _frame_columns(f(frame), clock[on], name).items():
+        if events is None:
+            made = f(frame)
+        elif "symbol" in events.columns:
+            made = f(frame, events[events["symbol"] == panel.symbols[n]].reset_index(drop=True))
+        else:
+            made = f(frame, events.copy())
+        for key, values in _frame_columns(made, clock[on], name).items():
             out.setdefault(key, np.full((T, N), np.nan))[on, n] = values
     return out
 

@@ -8,17 +8,18 @@ itself carries it; that costs its own evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hitherto.audit.moves import BITS, compiled_pays, known
 from hitherto.audit.probes import scale
 from hitherto.audit.target import NET_RTOL, Target, Unit, columns
 from hitherto.audit.verdict import CanaryResult, ProbeResult
-from hitherto.panel import PRICES, Panel
+from hitherto.panel import PRICES, Mask, Panel
 from hitherto.seeds import Stream
 
 
@@ -60,8 +61,9 @@ class Planted:
         self.whole_sample = whole_sample
         self.planted = frozenset([*self.leaks, *([WHOLE_SAMPLE] if whole_sample else [])])
         self._rng = rng
+        self.live: Mask | None = None  # (T, N) where the first panel met had a real number
         self._fixed: tuple[str, float, float, float] | None = None
-        self._shares: dict[float, NDArray[np.bool_]] = {}
+        self._draw: NDArray[np.float64] = np.zeros((0, 0))
 
     @property
     def host(self) -> str | None:
@@ -74,24 +76,55 @@ class Planted:
         if not out:
             return out
         if self._fixed is None:
-            host = max(out, key=lambda n: int(np.isfinite(out[n]).sum()))
+            count, self.live = known(out, panel.shape)
+            host = max(out, key=lambda n: count[n])
             spread = scale(future_return(panel, 1))
-            self._fixed = (host, scale(out[host]), spread, volatility(panel))
-            draw = self._rng.numpy("shares").random(panel.shape)  # one draw: a smaller share lies inside a larger one
-            self._shares = {s: draw < s for s in {leak.share for leak in self.leaks.values()} - {1.0}}
+            self._fixed = (host, scale(out[host]), spread, volatility(panel) if self.whole_sample else 1.0)
+            self._draw = self._rng.numpy("shares").random(panel.shape)  # one: a smaller share lies inside a larger one
         host, size, spread, usual = self._fixed
-        values = out[host]
-        reaches = {leak.reach for leak in self.leaks.values()}
-        ahead = {r: np.nan_to_num(future_return(panel, r) * (size / spread)) for r in reaches}
-        planted = {}
-        for name, leak in self.leaks.items():
-            part = leak.strength * ahead[leak.reach]
-            if leak.share < 1:
-                part = part * self._shares[leak.share][: panel.shape[0], : panel.shape[1]]
-            planted[name] = (values + part).astype(values.dtype, copy=False)
+        values, draw = out[host], self._draw[: panel.shape[0], : panel.shape[1]]
+        pays = self.leaks and values.dtype in BITS and compiled_pays(values.size * len(self.leaks))
+        plant = _compiled if pays and draw.shape == panel.shape else _planted
+        made = plant(values, panel, self.leaks, size / spread, draw)
         if self.whole_sample:
-            planted[WHOLE_SAMPLE] = (values + size * (volatility(panel) / usual - 1.0)).astype(values.dtype)
-        return {**out, **planted}
+            made[WHOLE_SAMPLE] = (values + size * (volatility(panel) / usual - 1.0)).astype(values.dtype)
+        return {**out, **made}
+
+
+def _planted(
+    host: NDArray[Any], panel: Panel, leaks: Mapping[str, Leak], ratio: float, draw: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    """Name -> host with the leak; the plain twin of the compiled one."""
+    ahead = {r: np.nan_to_num(future_return(panel, r) * ratio) for r in {leak.reach for leak in leaks.values()}}
+    out = {}
+    for name, leak in leaks.items():
+        part = leak.strength * ahead[leak.reach]
+        if leak.share < 1:
+            part = part * (draw < leak.share)
+        out[name] = (host + part).astype(host.dtype, copy=False)
+    return out
+
+
+def _compiled(
+    host: NDArray[Any], panel: Panel, leaks: Mapping[str, Leak], ratio: float, draw: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    """Name -> host with the leak, (T, N) views of one (T, N, L) array."""
+    from hitherto.audit.kernels import plant
+
+    reaches = sorted({leak.reach for leak in leaks.values()})
+    which = np.array([reaches.index(leak.reach) for leak in leaks.values()])
+    strength, share = (np.array([float(getattr(x, a)) for x in leaks.values()]) for a in ("strength", "share"))
+    out = np.empty((*panel.shape, len(leaks)), host.dtype)
+    host, lead, draw = (_read_only(x) for x in (host, _lead(panel), draw))
+    plant(host, lead, np.array(reaches), ratio, which, strength, share, draw, out)
+    return {name: out[:, :, k] for k, name in enumerate(leaks)}
+
+
+def _read_only(values: NDArray[Any]) -> NDArray[Any]:
+    """C-ordered and read-only, as a panel's fields are: compiled code is one for each kind of array."""
+    view = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view
 
 
 class PlantedInput:
@@ -114,13 +147,17 @@ class PlantedInput:
 
 def future_return(panel: Panel, reach: int) -> NDArray[np.float64]:
     """Return (T, N) float64: the lead price's return from t to t + reach; NaN where either end is unknown."""
-    values = panel.view("close" if "close" in panel.fields else next(iter(panel.fields)))
+    values = _lead(panel)
     out = np.full(values.shape, np.nan)
     if 0 < reach < len(values):
         with np.errstate(divide="ignore", invalid="ignore"):
             r = values[reach:] / values[:-reach] - 1.0
         out[:-reach] = np.where(np.isfinite(r), r, np.nan)
     return out
+
+
+def _lead(panel: Panel) -> NDArray[np.float64]:
+    return panel.view("close" if "close" in panel.fields else next(iter(panel.fields)))
 
 
 def volatility(panel: Panel) -> float:

@@ -53,10 +53,10 @@ def check_causal_estimator(
 ) -> AuditReport:  # fmt: skip
     """Run the battery on an estimator with ``fit(X, y)`` and ``predict(X)``; raise AssertionError with every failure.
 
-    X: (S, F) inputs, y: (S,) labels in the order of time (None: 400 x 6 made-up numbers, labels -1 or 1 classes for a
-    classifier). sample_times: (S,) dates in any ordered unit, sorted (None: one date per 20 rows). own_split: None:
-    it is fitted on the rows before 60 % of the dates; a share: it is fitted on all rows and splits in time by itself,
-    its predictions counting from that share of the dates on.
+    X: (S, F) inputs, an array or a frame whose columns keep their names, y: (S,) labels, in the order of time (None:
+    400 x 6 made-up numbers, labels 0 or 1 for a classifier). sample_times: (S,) dates in any ordered unit, sorted
+    (None: one date per 20 rows). own_split: None: it is fitted on the rows before 60 % of the dates; a share: it is
+    fitted on all rows and splits in time by itself, its predictions counting from that share of the dates on.
 
     Tried: two equal fits (P0); the future inputs rewritten, predictions up to the cut must stand (P2); fitted again
     with inputs and labels rewritten past the cut, or, without own_split, after it was fitted on them before, which it
@@ -102,6 +102,15 @@ class Case:
     other_y: NDArray[Any]
     dates: int
     own: bool
+    columns: Any = None
+
+    def frame(self, x: NDArray[Any]) -> Any:
+        """``x`` as it was given: a frame with its columns, or an array."""
+        if self.columns is None:
+            return x.copy()
+        import pandas as pd
+
+        return pd.DataFrame(x.copy(), columns=self.columns)
 
 
 def _case(estimator: Any, X: Any, y: Any, sample_times: Any, own_split: float | None, rng: Stream) -> Case:
@@ -112,6 +121,8 @@ def _case(estimator: Any, X: Any, y: Any, sample_times: Any, own_split: float | 
         y = X[:, 0] - 0.5 * X[:, 1] + 0.3 * draw.standard_normal(400)
         y = np.where(y > 0, 1, 0) if _classifies(estimator) else y
     x, y = np.asarray(X), np.asarray(y)
+    if x.dtype.kind not in "fiub":
+        raise ConfigError(f"check: X holds {x.dtype}; encode words and dates as numbers first")
     if x.ndim != 2 or len(x) != len(y) or len(x) < 10:
         raise ConfigError(f"check: X {x.shape} and y {y.shape} must be (S, F) and (S,) with S >= 10")
     times = np.arange(len(x)) // 20 if sample_times is None else np.asarray(sample_times)
@@ -129,7 +140,8 @@ def _case(estimator: Any, X: Any, y: Any, sample_times: Any, own_split: float | 
     other_x = np.where(future[:, None], -(x[mixed] + noise), x).astype(x.dtype)
     other_y = np.where(np.arange(len(x)) >= first, y[labels], y)
     train = np.ones(len(x), bool) if own_split is not None else np.arange(len(x)) < first
-    return Case(x, y, train, first, later, other_x, other_y, len(days), own_split is not None)
+    return Case(x, y, train, first, later, other_x, other_y, len(days), own_split is not None,
+                getattr(X, "columns", None))  # fmt: skip
 
 
 def _classifies(estimator: Any) -> bool:
@@ -179,13 +191,14 @@ class Battery:
     def fit(self, x: NDArray[Any], y: NDArray[Any], model: Any = None) -> Any:
         """Fit a new object (or ``model`` again) on the rows that it may have."""
         model = self.make() if model is None else model
-        model.fit(x[self.case.train].copy(), y[self.case.train].copy())
+        model.fit(self.case.frame(x[self.case.train]), y[self.case.train].copy())
         return model
 
     def ask(self, model: Any, x: NDArray[Any]) -> NDArray[np.float64]:
         """(S, K) float64: predictions, or probabilities where there are some."""
         self.calls += 1
-        said = model.predict_proba(x.copy()) if hasattr(model, "predict_proba") else model.predict(x.copy())
+        given = self.case.frame(x)
+        said = model.predict_proba(given) if hasattr(model, "predict_proba") else model.predict(given)
         said = np.asarray(said, np.float64)
         if len(said) != len(x):
             raise ConfigError(f"check: {self.name} gave {len(said)} predictions for {len(x)} rows")
@@ -231,7 +244,7 @@ class Battery:
             new = self.ask(self.fit(c.other_x, c.other_y), c.other_x)[self.counted]
             return self.compare("L05", "P3", new, self.counted, "its fit reads inputs or labels past the decision")
         used = self.make()
-        used.fit(c.other_x.copy(), c.other_y.copy())
+        used.fit(c.frame(c.other_x), c.other_y.copy())
         new = self.ask(self.fit(c.x, c.y, used), c.x)[self.counted]
         return self.compare("L05", "P3", new, self.counted, "remembers an earlier fit on later rows")
 

@@ -1,22 +1,32 @@
 """Where to cut: stratified, since rare days betray rare leaks (random cuts met a back-fill in 16 of 24 tries).
 
 Strata: month, week and quarter ends, the last day of a suspension (its successor is the resume day), the day before an
-ex-date (a step of the factor), and random days.
+ex-date (a step of the factor), the day before a joined value changes (an announcement), the days on which the target's
+own decision changes, and random days.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto.panel import Mask, Panel
+from hitherto.panel import PRICES, Mask, Panel
 from hitherto.seeds import Stream
 
-ORDER = ("resume", "ex_date", "month", "week", "quarter", "random")
+ORDER = ("resume", "ex_date", "announcement", "month", "week", "decision", "quarter", "random")
+BARS = frozenset({*PRICES, "volume", "amount", "factor", "turnover", "money"})  # any other field was joined
+FEW = 16  # distinct values up to which a column is a decision (a position, a class) and not a score
+MOST = 8  # columns: with more of them every day is a change of something
 
 
-def strata(panel: Panel) -> dict[str, NDArray[np.bool_]]:
-    """Return stratum -> (T, N) bool of the rows after which a cut belongs to it; the last row belongs to none."""
+def strata(panel: Panel, given: Mapping[str, NDArray[Any]] | None = None) -> dict[str, NDArray[np.bool_]]:
+    """Return stratum -> (T, N) bool of the rows after which a cut belongs to it; the last row belongs to none.
+
+    given: the target's own columns (T, N), for the rows at which a decision changes.
+    """
     T, N = panel.shape
     out = {name: np.zeros((T, N), bool) for name in ORDER}
     if T < 2:
@@ -35,8 +45,26 @@ def strata(panel: Panel) -> dict[str, NDArray[np.bool_]]:
     factor = panel.fields.get("factor")
     if factor is not None:
         out["ex_date"][:-1] = np.isfinite(factor[1:]) & np.isfinite(factor[:-1]) & (factor[1:] != factor[:-1])
+    for name, values in panel.fields.items():
+        if name not in BARS:
+            out["announcement"][:-1] |= _moves(values)
+    if given is not None and len(given) <= MOST:
+        for values in given.values():
+            out["decision"][1:-1] |= _moves(_decision(values))[:-1]
     out["random"][:-1] = True
     return out
+
+
+def _moves(values: NDArray[Any]) -> Mask:
+    """(T - 1, N): the next row is a known number that differs from this one, or is the first after none."""
+    return np.asarray(np.isfinite(values[1:]) & (values[1:] != values[:-1]))
+
+
+def _decision(values: NDArray[Any]) -> NDArray[Any]:
+    """A column of few values is a decision; of a score its sign is one."""
+    known = values[np.isfinite(values)]
+    few = len(np.unique(known[:1000])) <= FEW and len(np.unique(known)) <= FEW
+    return values if few else np.sign(values)
 
 
 def allowed(panel: Panel, live: Mask, span: tuple[int, int] | None) -> Mask:
@@ -51,14 +79,16 @@ def allowed(panel: Panel, live: Mask, span: tuple[int, int] | None) -> Mask:
     return ok
 
 
-def each(panel: Panel, ok: Mask, rounds: int, rng: Stream) -> NDArray[np.int64]:
+def each(
+    panel: Panel, ok: Mask, rounds: int, rng: Stream, given: Mapping[str, NDArray[Any]] | None = None
+) -> NDArray[np.int64]:
     """Return (R, N) int64: for every round one cut per listing, spread over the strata; T - 1 (no cut) where none fits.
 
-    A stratum that only few listings meet is met at least once.
+    A stratum that only few listings meet is met at least once. given: as for ``strata``.
     """
     T, N = panel.shape
     draw = rng.numpy("cuts")
-    sets: dict[str, NDArray[np.bool_]] = {name: np.logical_and(mask, ok) for name, mask in strata(panel).items()}
+    sets: dict[str, NDArray[np.bool_]] = {name: np.logical_and(mask, ok) for name, mask in strata(panel, given).items()}
     has: dict[str, NDArray[np.bool_]] = {name: np.asarray(mask.any(axis=0)) for name, mask in sets.items()}
     out = np.full((rounds, N), T - 1, np.int64)
     start = int(draw.integers(len(ORDER)))
@@ -76,10 +106,32 @@ def each(panel: Panel, ok: Mask, rounds: int, rng: Stream) -> NDArray[np.int64]:
     return out
 
 
-def common(panel: Panel, ok: Mask, count: int, rng: Stream) -> NDArray[np.int64]:
+def every(ok: Mask, own: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return ``own`` (R, N) with rounds added until each row is the cut of some listing; as it is where ``most`` rounds
+    would not do."""
+    T, N = ok.shape
+    met = np.zeros(T, bool)
+    met[own[ok[own, np.arange(N)[None, :]]]] = True
+    added: list[list[int]] = [[] for _ in range(N)]
+    for row in np.flatnonzero(ok.any(axis=1) & ~met):
+        n = min(np.flatnonzero(ok[row]), key=lambda n: len(added[n]))
+        added[n].append(int(row))
+    rounds = max(map(len, added))
+    if len(own) + rounds > most:
+        return own
+    more = np.full((rounds, N), T - 1, np.int64)
+    for n, rows in enumerate(added):
+        more[: len(rows), n] = rows
+    return np.concatenate([own, more])
+
+
+def common(
+    panel: Panel, ok: Mask, count: int, rng: Stream, given: Mapping[str, NDArray[Any]] | None = None
+) -> NDArray[np.int64]:
     """Return at most ``count`` distinct sorted rows, spread over the strata, to cut all listings together."""
     draw = rng.numpy("cuts")
-    sets = [np.flatnonzero((strata(panel)[name] & ok).any(axis=1)) for name in ORDER]
+    made = strata(panel, given)
+    sets = [np.flatnonzero((made[name] & ok).any(axis=1)) for name in ORDER]
     sets = [s for s in sets if len(s)]
     out: set[int] = set()
     turn = 0

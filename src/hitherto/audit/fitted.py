@@ -14,12 +14,18 @@ import numpy as np
 
 DEPTH = 8
 COUNTS = ("best_iteration", "best_score", "best_epoch", "best_round", "n_iter_", "n_estimators_")
-PICKS = ("scores_", "pvalues_", "support_", "support_mask_", "ranking_")
+ROUNDS = ("round", "epoch", "iter", "step", "tree", "stop", "estimator")  # a whole number of these is a count
+SAMPLES = ("n_samples", "n_rows")  # whole numbers that nobody chose
+PICKS = ("scores_", "pvalues_", "support_", "support_mask_", "ranking_", "n_features_in_")
 TABLES = ("encodings_", "target_mean_")
 
 
 class Leaf(NamedTuple):
-    """One fitted value: its kind ("count", "choice", "table" or "number") and its digest."""
+    """One fitted value: its kind and its digest.
+
+    Kinds: "count" of rounds, "choice" of columns, "names" of listings, "table" keyed by a category, "option" (a
+    setting), "scalar" (a lone number that may be one), "number".
+    """
 
     kind: str
     digest: str
@@ -48,22 +54,23 @@ def moved(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> list[str]:
 def cause(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> tuple[str, str] | None:
     """Return (leak class, path) of the learner that moved first; None when nothing moved.
 
-    "L20": a number of rounds or epochs moved; "L18": a choice of columns; "L17": a table keyed by a category;
-    "L05": anything else. It names a likely class, from names and shapes; that something leaks is shown elsewhere.
+    "L20": a number of rounds or epochs moved; "L18": a choice of columns or listings; "L17": a table keyed by a
+    category; "L05": anything else. It names a likely class, from names and shapes; that something leaks is shown
+    elsewhere, and ``audit.followup`` tries what would tell classes apart.
     """
     paths = moved(before, after)
     if not paths:
         return None
     first = [p for p in paths if _part(p) == _part(paths[0])]
     kinds = {p: (before.get(p) or after[p]).kind for p in first}
-    for kind, leak in (("count", "L20"), ("choice", "L18"), ("table", "L17")):
-        mine = [p for p in first if kinds[p] == kind and not _solver(p, before)]
+    for kind, leak in (("count", "L20"), ("choice", "L18"), ("names", "L18"), ("table", "L17")):
+        mine = [p for p in first if kinds[p] == kind and not solver(p, before)]
         if mine:
             return leak, mine[0]
     return "L05", first[0]
 
 
-def _solver(path: str, state: Mapping[str, Leaf]) -> bool:
+def solver(path: str, state: Mapping[str, Leaf]) -> bool:
     """Whether a count is the iterations of a solver, which follow the data: its learner knows no early stopping."""
     if not path.endswith("n_iter_"):
         return False
@@ -84,20 +91,35 @@ def _walk(path: str, value: Any, above: frozenset[int], names: frozenset[str]) -
         return
     plain = _plain(value)
     if plain is not None:
-        yield path, _kind(path, value), plain
+        yield path, _kind(path, value, names), plain
+        best = getattr(value, "best_iteration", None)
+        if isinstance(best, int):  # a booster's; -1 or 0 without early stopping
+            yield _join(path, "best_iteration"), "count", repr(best).encode()
         return
     if id(value) in above or len(above) >= DEPTH:
         return
-    inside = above | {id(value)}
+    inside, settings = above | {id(value)}, _settings(value)
     for name, part in _parts(value, names):
         if isinstance(part, _Table):
             yield _join(path, name), "table", part.data
+        elif name in settings and isinstance(part, (str, bool, int, float)):
+            kind = _kind(_join(path, name), part, names)
+            yield _join(path, name), kind if kind == "count" else "option", repr(part).encode()
         else:
             yield from _walk(_join(path, name), part, inside, names)
 
 
 class _Table(NamedTuple):
     data: bytes
+
+
+def _settings(value: Any) -> frozenset[str]:
+    """The names of an estimator's constructor arguments: what it was told, not what it learned."""
+    ask = getattr(type(value), "_get_param_names", None)  # scikit-learn's protocol; no instance is asked
+    try:
+        return frozenset(ask()) if ask is not None else frozenset()
+    except Exception:  # noqa: BLE001  somebody else's signature
+        return frozenset()
 
 
 def _parts(value: Any, names: frozenset[str]) -> Iterator[tuple[str, Any]]:
@@ -107,6 +129,8 @@ def _parts(value: Any, names: frozenset[str]) -> Iterator[tuple[str, Any]]:
         data = repr((list(map(str, keys)), list(map(str, getattr(value, "columns", []))))).encode()
         data += _array(value.to_numpy()) or b""
         yield "", _Table(data) if _by_category(keys, names) else data
+    elif hasattr(value, "get_level_values") and hasattr(value, "tolist"):  # a pandas index
+        yield "", value.to_numpy() if value.nlevels == 1 else repr(value.tolist()).encode()
     elif isinstance(value, Mapping):
         if _by_category(list(value), names):
             yield "", _Table(b"".join(repr(k).encode() + (_plain(v) or b"") for k, v in value.items()))
@@ -119,6 +143,8 @@ def _parts(value: Any, names: frozenset[str]) -> Iterator[tuple[str, Any]]:
                 yield item
             else:
                 yield str(i), item
+    elif hasattr(value, "get_arrays") and hasattr(value, "get_tree_stats"):  # a search tree: it counts its calls
+        yield "", list(value.get_arrays())
     elif hasattr(value, "__dict__") and vars(value):
         yield from vars(value).items()
     elif hasattr(value, "__getstate__"):
@@ -158,7 +184,7 @@ def _without_settings(text: str) -> bytes:
     return text.split("\nparameters:")[0].encode()
 
 
-def _kind(path: str, value: Any) -> str:
+def _kind(path: str, value: Any, names: frozenset[str]) -> str:
     last = path.rsplit(".", 1)[-1]
     if any(c in path for c in COUNTS):
         return "count"
@@ -166,11 +192,23 @@ def _kind(path: str, value: Any) -> str:
         return "choice"
     if any(t in path for t in TABLES):
         return "table"
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return "count"
+    if isinstance(value, (bool, np.bool_)):
+        return "option"
+    if isinstance(value, (int, np.integer)):
+        if any(w in last for w in SAMPLES):
+            return "number"
+        return "count" if any(w in last.lower() for w in ROUNDS) else "option"
+    if isinstance(value, (float, np.floating)):
+        return "number" if last.endswith("_") else "scalar"  # what scikit-learn learns ends so
+    if isinstance(value, str):
+        return "option"
+    return _kind_of_many(value, names)
+
+
+def _kind_of_many(value: Any, names: frozenset[str]) -> str:
     items = value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "bUO" else value
     if isinstance(items, (list, tuple, set, frozenset)) and all(isinstance(v, (str, bool)) for v in items):
-        return "choice"
+        return "names" if items and names.issuperset(items) else "choice"
     chosen = isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.ndim == 1
     numbers = isinstance(value, (list, tuple)) and all(isinstance(v, int) for v in value)
     return "choice" if chosen or numbers else "number"

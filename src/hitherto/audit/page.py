@@ -6,7 +6,8 @@ import html
 import unicodedata
 from collections.abc import Iterable
 
-from hitherto.audit.verdict import CLASSES, AuditReport
+from hitherto.audit.classes import CLASSES
+from hitherto.audit.verdict import AuditReport, Finding
 
 STYLE = """
 body{font:16px/1.5 system-ui,"Noto Sans CJK SC",sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -22,12 +23,13 @@ MARK = {"ok": "nothing found", "LEAK": "LEAK", "not assessed": "not assessed", "
 def render(report: AuditReport, title: str = "Audit") -> str:
     """Return the page; it asks for nothing outside itself, runs no script, and text of the audited code stays text."""
     leaks = [
-        (f"{f.leak}: {CLASSES[f.leak].what}", f.where, _reach(f.reach), f"{f.hits}/{f.tried} {f.of}", f.first, f.line())
+        (_class(f.leak), _where(f), _reach(f.reach), f"{f.hits}/{f.tried} {f.of}", f.first, f.line())
         for f in report.findings
     ]
     order = sorted(report.results, key=lambda r: int(r.probe[1:]))
     tried = [(r.probe, r.target, MARK[r.status], r.tried, r.detail) for r in order]
     planted = [(c.target, c.leak, "caught" if c.caught else "missed", ", ".join(c.by)) for c in report.canaries]
+    classes = [(k, CLASSES[k].what, _kind(k), v) for k, v in report.classes.items()]
     noise = ", ".join(f"{k} {v:.1e}" for k, v in report.noise_floor.items()) or "not measured"
     parts = [
         f"<h1>{_text(title)}</h1>",
@@ -39,6 +41,7 @@ def render(report: AuditReport, title: str = "Audit") -> str:
         _table("", ("in", "leak", "result", "by"), planted),
         f"<h2>Noise floor</h2><p>Two equal runs, of a column's scale: {_text(noise)}</p>",
         f"<h2>Not assessed</h2><ul>{''.join(f'<li>{_text(x)}</li>' for x in report.not_assessed)}</ul>",
+        _table("All classes of leaks", ("class", "what", "Kapoor & Narayanan 2023", "in this audit"), classes),
         '<p class="small">That nothing was found is not a proof that nothing is there.</p>',
     ]
     head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -46,6 +49,18 @@ def render(report: AuditReport, title: str = "Audit") -> str:
     body = "\n".join(p for p in parts if p)
     top = f"<head>{head}{view}<title>{_text(title)}</title><style>{STYLE}</style></head>"
     return f"<!doctype html><html>{top}<body>{body}</body></html>"
+
+
+def _class(leak: str) -> str:
+    return f"{leak}: {CLASSES[leak].what} (Kapoor & Narayanan {_kind(leak)})"
+
+
+def _kind(leak: str) -> str:
+    return CLASSES[leak].taxonomy
+
+
+def _where(f: Finding) -> str:
+    return f.where + (f", likely {f.source} (by reading, not by experiment)" if f.source else "")
 
 
 def _reach(reach: int | None) -> str:

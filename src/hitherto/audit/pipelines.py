@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,6 +118,11 @@ def from_pipeline(
     """
     if gets not in ("long", "wide", "panel"):
         raise ConfigError(f"audit: a pipeline gets 'long', 'wide' or 'panel', not {gets!r}")
+    if _wants_labels(make):
+        raise ConfigError(
+            f"audit: {_name(make)}.fit takes X and y, not a frame of prices; use check_causal_estimator(estimator), or "
+            "audit(from_estimator(estimator, features, label, panel))"
+        )
     new = fresh(make)
     first, last = _test_rows(panel, test)
     name = name or _name(make)
@@ -254,6 +260,14 @@ def other_order(target: Target, panel: Panel, rng: Stream) -> ProbeResult:
 
 def _name(thing: Any) -> str:
     return getattr(thing, "__name__", None) or type(thing).__name__
+
+
+def _wants_labels(thing: Any) -> bool:
+    """Whether its fit has a second argument y, as scikit-learn's estimators have."""
+    try:
+        return "y" in inspect.signature(thing.fit).parameters
+    except (AttributeError, TypeError, ValueError):
+        return False
 
 
 def _test_rows(panel: Panel, test: float) -> tuple[int, int]:

@@ -21,11 +21,11 @@ from collections.abc import Callable
 from typing import Any
 
 from hitherto.audit import adapters
-from hitherto.audit.target import FunctionTarget
+from hitherto.audit.target import Target
 from hitherto.errors import ConfigError
 
 
-def from_handler(make: Callable[[Any], Any], name: str | None = None, **fetch: Any) -> FunctionTarget:
+def from_handler(make: Callable[[Any], Any], name: str | None = None, **fetch: Any) -> Target:
     """Return a target of unit "date" whose columns are those that the handler fetches.
 
     make: prices, a pandas frame indexed by (datetime, instrument), to a handler. fetch: arguments for its ``fetch``;

@@ -66,32 +66,33 @@ def _volatility(close: Floats, future: Mask) -> Floats:
     return np.where(count > 2, np.clip(np.sqrt(np.maximum(var, 0)), 0.005, 0.1), 0.02)
 
 
-def _past_rows(known: Mask, rng: np.random.Generator) -> NDArray[np.intp]:
-    """(T, N) for every cell a random known past row of its listing (row 0 where there is none)."""
+def _past_cells(known: Mask, rng: np.random.Generator) -> NDArray[np.intp]:
+    """(T, N) for every cell the place, in a flat field, of a random known past row of its listing (row 0: none)."""
     T, N = known.shape
-    pick = np.zeros((T, N), np.intp)
-    for n in range(N):
-        rows = np.flatnonzero(known[:, n])
+    pick = np.zeros((N, T), np.intp)
+    for n, mine in enumerate(np.ascontiguousarray(known.T)):
+        rows = np.flatnonzero(mine)
         if len(rows):
-            pick[:, n] = rows[rng.integers(0, len(rows), T)]
-    return pick
+            pick[n] = rows[rng.integers(0, len(rows), T)]
+    pick *= N
+    pick += np.arange(N)[:, None]
+    return np.ascontiguousarray(pick.T)
 
 
 def _walk(panel: Panel, future: Mask, chosen: set[str], rng: np.random.Generator) -> dict[str, Floats]:
     shape = panel.shape
     out: dict[str, Floats] = {}
     prices = [p for p in PRICES if p in panel.fields]
-    listing = np.arange(shape[1])
     if prices:
         lead = "close" if "close" in prices else prices[0]
         anchor = panel.fields[lead]
         steps = np.where(future, _volatility(anchor, future) * rng.standard_normal(shape), 0.0)
         path = before(anchor, future) * np.exp(np.cumsum(steps, axis=0))
         whole = np.logical_and.reduce([np.isfinite(panel.fields[p]) for p in prices]) & ~future
-        pick = _past_rows(whole, rng)
+        pick = _past_cells(whole, rng)
         with np.errstate(divide="ignore", invalid="ignore"):
             for p in sorted(chosen.intersection(prices)):
-                ratio = (panel.fields[p] / anchor)[pick, listing]
+                ratio = (panel.fields[p] / anchor).take(pick)
                 out[p] = path * np.where(np.isfinite(ratio), ratio, 1.0)
     if "factor" in chosen:
         first = future & ~np.vstack([np.zeros((1, shape[1]), bool), future[:-1]])
@@ -99,8 +100,8 @@ def _walk(panel: Panel, future: Mask, chosen: set[str], rng: np.random.Generator
         out["factor"] = before(panel.fields["factor"], future) * np.cumprod(np.where(future, step, 1.0), axis=0)
     for name in sorted(chosen - set(PRICES) - {"factor"}):
         values = panel.fields[name]
-        pick = _past_rows(np.isfinite(values) & ~future, rng)
-        drawn = values[pick, listing]
+        pick = _past_cells(np.isfinite(values) & ~future, rng)
+        drawn = values.take(pick)
         # A tenth of noise, so that a field that hardly moves is still another one.
         fresh = drawn * np.exp(0.1 * rng.standard_normal(shape))
         out[name] = np.round(fresh) if name == "volume" else np.where(drawn == 0, rng.standard_normal(shape), fresh)

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from hitherto.audit import adapters, canary, cuts, effect
+from hitherto.audit import adapters, canary, cuts, effect, locate
 from hitherto.audit.contained import ContainedError, FileTarget
 from hitherto.audit.probes import (
+    data,
     determinism,
+    events,
     fills,
     gradients,
     guard,
@@ -30,12 +32,13 @@ from hitherto.audit.probes import (
     worlds,
 )
 from hitherto.audit.target import AuditPlan, Counted, FunctionTarget, Level, Target, Unit
-from hitherto.audit.verdict import AuditReport, CanaryResult, Finding, ProbeResult, place
+from hitherto.audit.verdict import AuditReport, CanaryResult, Finding, ProbeResult, date, place
 from hitherto.errors import ConfigError, HithertoError
 from hitherto.panel import Panel
 from hitherto.seeds import Stream
 
 QUICK_LIMIT = (50, 600)
+MONTH = 23  # sessions
 ALWAYS_OPEN = (
     "survivorship of the listings given", "leaks through future masks, beyond what truncation sees",
 )  # fmt: skip
@@ -115,8 +118,13 @@ def audit(
     if plan.label is not None and plan.folds:
         got.results.append(intervals.probe(plan.folds, plan.label, plan.lookback, [p.windows for p in plan.predictors]))
     got.results += [fills.probe(book) for book in plan.books]
-    got.results += [check(rng.child("checks")) for check in plan.checks]
+    for check in plan.checks:
+        got.results.append(check(rng.child("checks")))
+        got.canaries += getattr(check, "canaries", ())
+        got.evaluations += getattr(check, "evaluations", 0)
     _refit(plan, effort, rng.child("refit"), got)
+    if plan.targets or plan.refit is not None:
+        _data(plan.panel, got)
     _missing(plan, got)
     scope = (
         f"{len(plan.targets)} target{'s' * (len(plan.targets) != 1)}, {small.shape[0]} bars x {small.shape[1]} listings"
@@ -124,7 +132,7 @@ def audit(
     if small.shape != whole:
         scope += f" of {T} x {N}"
     return AuditReport(
-        tuple(got.results), _findings(got.results), tuple(got.canaries), got.noise,
+        tuple(got.results), locate.mark(_findings(got.results), plan, target), tuple(got.canaries), got.noise,
         (*got.missing, *plan.notes, *(ALWAYS_OPEN if plan.targets else ())), scope, got.evaluations,
         time.perf_counter() - begun,
     )  # fmt: skip
@@ -138,6 +146,8 @@ def _whole(one: Target, plan: AuditPlan, panel: Panel, effort: Effort, rng: Stre
     if effort.whole:
         got.results.append(metamorphic.probe(bare, panel, rng.child("P7"), noise=noise, scale_free=plan.scale_free,
                                              events=plan.events))  # fmt: skip
+    if isinstance(one, adapters.EventTarget):
+        got.results.append(events.probe(one, panel, rng.child("events"), noise=noise))
     if effort.whole or name in plan.declared:
         got.results.append(warmup.probe(bare, panel, plan.declared.get(name), rng.child("P13"), noise=noise))
     if plan.vintages:
@@ -156,6 +166,15 @@ def _statistics(plan: AuditPlan, panel: Panel, span: tuple[int, int] | None, rng
                                             worlds=plan.null_worlds, refit=True, span=plan.refit_span))  # fmt: skip
     if plan.test_reads is not None or plan.trials is not None:
         got.results.append(reads.probe(plan.test_reads, plan.trials))
+
+
+def _data(panel: Panel, got: _Collected) -> None:
+    """P14 on the prices, where they are quoted in ticks, and who left the file."""
+    prices, alive = data.probe(panel), data.survivors(panel)
+    if prices.status != "not assessed":
+        got.results.append(prices)
+    if alive:
+        got.missing.append(alive)
 
 
 def _modules(plan: AuditPlan, panel: Panel, rng: Stream, got: _Collected) -> None:
@@ -201,7 +220,8 @@ def as_plan(
             "pass f(frame) -> Series or an object with audit_targets()"
         )
     if unit is not None and one.unit != unit:
-        one = FunctionTarget(one.name, one.run, unit, one.exact, float(getattr(one, "shape_rtol", 0.0)))
+        one = (dataclasses.replace(one, unit=unit) if isinstance(one, adapters.EventTarget) else
+               FunctionTarget(one.name, one.run, unit, one.exact, float(getattr(one, "shape_rtol", 0.0))))  # fmt: skip
     made = adapters.made_up_panel() if panel is None else panel
     notes = ("anything on real data: the panel was made up",) if panel is None else ()
     return AuditPlan(made, (one,), level=level or "quick", notes=notes)
@@ -218,10 +238,7 @@ def _target(
     planted = canary.Planted(one, rng)
     target = Counted(planted)
     base = _first(target, panel)
-    live = np.zeros(panel.shape, bool)
-    for name, values in base.items():
-        if name not in target.planted:
-            live |= np.isfinite(values)
+    live = np.zeros(panel.shape, bool) if planted.live is None else planted.live
     ok = cuts.allowed(panel, live, span)
     if not ok.any():
         got.results.append(
@@ -282,10 +299,12 @@ def _through_input(
 
 def _own_cuts(target: Counted, panel: Panel, ok: np.ndarray, effort: Effort, rng: Stream) -> np.ndarray:
     """(R, N) for a per-asset target, (C,) for one that looks at the cross-section."""
+    given = {k: v for k, v in target.run(panel).items() if k not in target.planted}
     if target.unit == "date":
-        return cuts.common(panel, ok, effort.date, rng)
+        return cuts.common(panel, ok, effort.date, rng, given)
     listings = max(1, int(ok.any(axis=0).sum()))
-    return cuts.each(panel, ok, max(1, -(-effort.asset // listings)), rng)
+    own = cuts.each(panel, ok, max(1, -(-effort.asset // listings)), rng, given)
+    return cuts.every(ok, own, effort.asset) if effort.whole else own
 
 
 def _cutting(
@@ -294,10 +313,24 @@ def _cutting(
     """P1 and P2 at cuts that suit the target's unit."""
     own = _own_cuts(target, panel, ok, effort, rng)
     ends = cuts.common(panel, ok, effort.truncations[0 if target.unit == "asset" else 1], rng.child("ends"))
-    return (
-        truncation.probe(target, panel, ends, rng, noise=noise),
-        rewriting.probe(target, panel, own, rng, noise=noise),
-    )
+    p1 = truncation.probe(target, panel, ends, rng, noise=noise)
+    p2 = rewriting.probe(target, panel, own, rng, noise=noise)
+    told = {f.where for f in p2.findings}
+    columns = {place(target.name, k): v for k, v in target.run(panel).items()}
+    named = (f if f.where in told else _calendar(f, columns[f.where], panel, ends) for f in p1.findings)
+    return dataclasses.replace(p1, findings=tuple(named)), p2
+
+
+def _calendar(f: Finding, values: np.ndarray, panel: Panel, ends: np.ndarray) -> Finding:
+    """L31 where no later value matters, and of all rows only the last before a cut: they count coming sessions.
+
+    What depends on the length of the data (L32) moves from the first number on.
+    """
+    row = next((t for t in range(panel.shape[0]) if date(panel, t) == f.first), 0)
+    distance = min((int(c) - row for c in ends if c >= row), default=MONTH + 1)
+    still = int(np.isfinite(values[:row]).any(axis=1).sum())
+    near = distance <= MONTH and still >= 10
+    return dataclasses.replace(f, leak="L31", note=f"{f.note}, only shortly before it") if near else f
 
 
 def _first(target: Counted, panel: Panel) -> dict[str, np.ndarray]:
@@ -384,12 +417,14 @@ def _findings(results: list[ProbeResult]) -> tuple[Finding, ...]:
     by_gradient = {target for target, f in found if f.probe == "P5"}
     rewritten = {f.where for _, f in found if f.probe == "P2"}
     restated = {f.where for _, f in found if f.probe == "P7" and f.leak == "L28"}
+    dead = {target for target, f in found if f.probe == "P1" and f.leak == "L24"}
 
     def repeats(target: str, f: Finding) -> bool:
         if f.probe == "P1":
-            return f.where in rewritten
+            return f.where in rewritten and f.leak != "L24"
         if f.probe == "P2":
-            return target in by_gradient or (f.leak == "L04" and f.where in restated)
+            named = (f.leak in ("L04", "L28") and f.where in restated) or (f.leak == "L04" and target in dead)
+            return target in by_gradient or named
         return f.probe == "P7" and f.leak in ("L02", "L04") and f.where in rewritten
 
     return tuple(f for target, f in found if not repeats(target, f))

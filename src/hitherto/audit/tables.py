@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hitherto.audit.probes import fills as p9
-from hitherto.audit.probes import ledger, since
+from hitherto.audit.probes import ledger, since, survivors
 from hitherto.audit.probes.ledger import UNKNOWN, Fills, Limits, carried, ratio
 from hitherto.audit.probes.reads import expected_best
 from hitherto.audit.target import Traded
@@ -52,11 +52,12 @@ OPEN: Mapping[str, str] = {
 
 
 def plan_from_fills(
-    fills: Fills | Table, panel: Panel, *, limits: Limits | None = None, t_plus_one: bool = False
+    fills: Fills | Table, panel: Panel, *, limits: Limits | None = None, t_plus_one: bool = False, rerun: bool = False
 ) -> Answer:
     """Return what the fills show, and per leak class, sorted, why it could not be assessed.
 
-    fills: ``Fills``, or a table as for ``read_fills``. limits, t_plus_one: as for ``ledger.probe``.
+    fills: ``Fills``, or a table as for ``read_fills``. limits, t_plus_one: as for ``ledger.probe``. rerun: the book
+    behind the table is run again as well (``audit.books``), which answers suspicions of fills at the open.
     """
     if not isinstance(fills, Fills):
         fills = read_fills(fills, panel)
@@ -67,12 +68,14 @@ def plan_from_fills(
     results.append(ledger.probe(fills, panel, limits=limits, t_plus_one=t_plus_one))
     results.append(ledger.best_price(fills, panel))
     results.append(ledger.tradability(fills, panel, limits))
-    results.append(ledger.same_bar(fills, panel))
+    results.append(p9.same_bar(fills, panel, rerun=rerun))
+    lived = survivors.table(fills, panel)
+    results.append(lived)
     looked = {leak for r in results if r.status != "not assessed" for leak in r.hits}
     looked |= {"L21"} if book is not None else set()
     # That lifetimes were kept does not say whether dead names are missing.
-    missing = [f"{leak}: {why}" for leak, why in OPEN.items() if leak not in looked or leak == "L24"]
-    return tuple(results), (*missing, *_strays(fills))
+    looked -= {"L24"} if lived.status != "LEAK" else set()
+    return tuple(results), (*(f"{leak}: {why}" for leak, why in OPEN.items() if leak not in looked), *_strays(fills))
 
 
 def plan_from_returns(returns: Table, panel: Panel | None = None, *, name: str = "returns") -> Answer:

@@ -105,12 +105,13 @@ class AuditPlan:
     leak inside, which P3 must catch. limit: (listings, rows) to which ``panel`` is cut down first; None: (50, 600) for
     level "quick", nothing for "full". books: what was traded, for P9. checks: further probes, called with a
     stream of random numbers. given: results of what cannot be re-run (``audit.tables``); with them alone nothing else
-    is said to be open but what ``notes`` name. null_worlds: how many for P8 (0: none). test_reads, trials: file of
-    test reads and returns of trials (T, N), for P11. modules: torch modules for
-    P5 (``audit.modules.ModulePlan``). vintages: date -> the panel as it was known then, for P6. tables: name -> table
-    of events whose known_at is checked. scale_free: whether numbers claim not to depend on price levels (None: judged
-    on restated prices only), and events: fields joined from events, for P7. declared: target -> column -> lookback, for
-    P13. notes: sentences for "not assessed" (a restated vendor, survivors only).
+    is said to be open but what ``notes`` name. null_worlds: how many for P8 (0: none). test_reads: a ledger (anything
+    with ``entries()``) or pairs of digests (study, data), and trials: their returns (T, N), for P11. modules: torch
+    modules for P5 (``audit.modules.ModulePlan``). vintages: date -> the panel as it was known then, for P6. tables:
+    name -> table of events whose known_at is checked; targets made with ``from_function(..., events=table)`` also have
+    the events after each decision changed (P7). scale_free: whether numbers claim not to depend on price levels (None:
+    judged on restated prices only), and events: fields joined from events, for P7. declared: target -> column ->
+    lookback, for P13. notes: sentences for "not assessed" (a restated vendor, survivors only).
     """
 
     panel: Panel
@@ -144,11 +145,12 @@ class AuditPlan:
 def columns(outputs: Outputs, panel: Panel, name: str) -> dict[str, NDArray[Any]]:
     """Return column -> (T, N) views; (T, N, K) becomes "key[k]". ConfigError when a shape is not the panel's."""
     out: dict[str, NDArray[Any]] = {}
+    shape = panel.shape
     for key, values in outputs.items():
         array = np.asarray(values)
-        if array.ndim not in (2, 3) or array.shape[:2] != panel.shape:
+        if array.ndim not in (2, 3) or array.shape[:2] != shape:
             raise ConfigError(
-                f"audit: {name} gave '{key}' of shape {array.shape} for a panel of {panel.shape}; "
+                f"audit: {name} gave '{key}' of shape {array.shape} for a panel of {shape}; "
                 "return (T, N) or (T, N, K), NaN where there is no number"
             )
         if array.ndim == 2:
@@ -170,6 +172,7 @@ class Counted:
         self.rtol = float(getattr(inner, "rtol", NET_RTOL))
         self.planted: frozenset[str] = getattr(inner, "planted", frozenset())
         self.evaluations = 0
+        self.scales: dict[str, float] = {}  # of the first answer's columns, once measured
         self._first: tuple[Panel, dict[str, NDArray[Any]]] | None = None
 
     def run(self, panel: Panel, /) -> dict[str, NDArray[Any]]:
@@ -180,6 +183,10 @@ class Counted:
         if self._first is None:
             self._first = (panel, out)
         return out
+
+    def is_first(self, outputs: Outputs) -> bool:
+        """Whether this is the answer that is kept."""
+        return self._first is not None and self._first[1] is outputs
 
     def again(self, panel: Panel) -> dict[str, NDArray[Any]]:
         """Evaluate really, also on a panel met before."""

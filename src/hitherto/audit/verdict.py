@@ -6,83 +6,18 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
+from hitherto.audit.classes import CLASSES, LeakClass, compact, standing
 from hitherto.panel import Panel
 
 if TYPE_CHECKING:
     from hitherto.audit.effect import Worth
 
+__all__ = ["CLASSES", "AuditReport", "CanaryResult", "Finding", "LeakClass", "ProbeResult", "date", "pair", "place"]
+
 Status = Literal["ok", "LEAK", "not assessed", "cannot tell"]
-
-
-class LeakClass(NamedTuple):
-    """A class of leaks: what it is, and what to do."""
-
-    what: str
-    fix: str
-
-
-CLASSES: Mapping[str, LeakClass] = {
-    "L01": LeakClass("the next bar is used", "drop the negative shift; a label belongs in a label object"),
-    "L02": LeakClass("a window reaches past the decision", "use a trailing window"),
-    "L03": LeakClass("gaps are filled from later bars", "fill forward or leave NaN; never bfill or interpolate"),
-    "L04": LeakClass("statistics of the whole sample are used", "use a rolling or expanding statistic"),
-    "L05": LeakClass(
-        "something was fitted on rows past the decision", "fit scalers and models on the fold's train rows"
-    ),
-    "L06": LeakClass(
-        "predictions depend on batch neighbours", "no batch statistics at prediction; use eval mode or LayerNorm"
-    ),
-    "L07": LeakClass(
-        "prediction changes state or is random", "switch dropout and running statistics off at prediction"
-    ),
-    "L08": LeakClass("a convolution looks ahead", "pad on the left only: (kernel - 1) * dilation, or cut the tail off"),
-    "L09": LeakClass(
-        "a recurrence reads the sequence backwards", "one direction, or both inside a window that ends at t"
-    ),
-    "L10": LeakClass("attention sees later steps", "a causal mask: step t attends to steps <= t only"),
-    "L11": LeakClass("a label spans bars known at its own decision", "enter the label after the decision bar"),
-    "L13": LeakClass("train and test are shuffled in time", "split in time, never shuffle overlapping samples"),
-    "L14": LeakClass("train labels straddle the test rows", "purge train samples by the end of their labels"),
-    "L15": LeakClass("train samples overlap test samples", "purge both sides, and add an embargo after the test rows"),
-    "L17": LeakClass("an encoding of the target knows later labels", "fit encodings on the fold's train rows"),
-    "L18": LeakClass("inputs were selected with later rows", "select on the fold's train rows"),
-    "L19": LeakClass(
-        "the best of several trials was chosen on the test data",
-        "count every trial; keep one untouched test stretch, or deflate the Sharpe ratio",
-    ),
-    "L20": LeakClass("training stops, or is chosen, by the test rows", "stop on a validation stretch before the test"),
-    "L21": LeakClass("orders fill in the bar that decided them", "fill at the next bar's open or close"),
-    "L22": LeakClass(
-        "fills at prices that could not be had", "fill at the open or close, or at a limit that the bar passed through"
-    ),
-    "L23": LeakClass(
-        "whether a name can be traded at the open is read from the close", "decide it from the open against the limit"
-    ),
-    "L24": LeakClass(
-        "names are taken by who lived on, or outside their life",
-        "take the names listed on each date, the dead included",
-    ),
-    "L25": LeakClass("membership is used as known later", "join membership as it was on each date"),
-    "L26": LeakClass(
-        "names not listed on a date are counted", "rank and standardise over the names listed and known on the date"
-    ),
-    "L27": LeakClass("restated values are used as first prints", "join on known_at and keep every version of a value"),
-    "L28": LeakClass(
-        "price levels know later splits or dividends", "use ratios, or raw prices with the factor known on the day"
-    ),
-    "L29": LeakClass(
-        "fills that the day could not give",
-        "no fills without a bar or volume, at a limit on the wrong side, or of shares bought today",
-    ),
-    "L30": LeakClass(
-        "a date or publication time is read too early", "take dates in the market's zone; join on known_at with a lag"
-    ),
-    "L32": LeakClass(
-        "the result depends on run or length, not on the past", "seed every draw; use no row count, clock or cache"
-    ),
-}
+GUESS = "by reading, not by experiment"
 
 
 @dataclass(frozen=True)
@@ -92,6 +27,7 @@ class Finding:
     leak: class id. where: target and column. reach: bars of future used (None: not a question of bars; 0 is never a
     finding). hits of tried cuts (or units, named by ``of``). first: date of the first changed number. old, new:
     evidence. note: what else was seen (the field that carries it). worth: what the leak earned (``audit.effect``).
+    source: "study.py:41", the lines that most likely carry it: a guess by reading (``audit.locate``).
     """
 
     leak: str
@@ -106,10 +42,11 @@ class Finding:
     of: str = "cuts"
     note: str = ""
     worth: Worth | None = None
+    source: str = ""
 
     def line(self) -> str:
-        """Return ``LEAK L02 at f.z reach=+5 bars cuts=24/24 first=2019-03-05 evidence 0.1841 -> 0.1790 fix: ...``."""
-        parts = [f"LEAK {self.leak} at {self.where}"]
+        """Return ``LEAK L02 at f.z (f.py:41) reach=+5 bars cuts=24/24 first=2019-03-05 evidence 1 -> 2 fix: ...``."""
+        parts = [f"LEAK {self.leak} at {self.where}" + (f" ({self.source})" if self.source else "")]
         if self.reach is not None:
             parts.append(f"reach=+{self.reach} {'bar' if self.reach == 1 else 'bars'}")
         parts.append(f"{self.of}={self.hits}/{self.tried}")
@@ -128,7 +65,7 @@ class ProbeResult:
 
     hits: per column (cuts at which it changed, cuts tried); planted columns are in it too. noise: per column the
     largest difference of two equal runs, in units of the column's scale. dependent: the listings turned out not to be
-    independent.
+    independent. looked: the classes that it looked for, where these are fewer than its probe can show.
     """
 
     probe: str
@@ -142,6 +79,7 @@ class ProbeResult:
     noise: Mapping[str, float] = field(default_factory=dict)
     dependent: bool = False
     seconds: float = 0.0
+    looked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,7 +127,12 @@ class AuditReport:
         if self.findings:
             return 1
         blind = self.canary_caught is False or any(r.status == "cannot tell" for r in self.results)
-        return 5 if blind or not any(r.status == "ok" for r in self.results) else 0
+        return 5 if blind or not any(r.status == "ok" and r.probe != "P14" for r in self.results) else 0
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """Leak class -> "found", "looked for by P1 P2" or "not assessed: why", for all 32."""
+        return standing(self.results, self.findings, self.not_assessed)
 
     @property
     def smallest(self) -> str:
@@ -242,6 +185,7 @@ class AuditReport:
         lines.append(f"noise floor (two equal runs, of a column's scale): {noise or 'not measured'}")
         lines.append(f"planted leaks: {self.smallest}")
         lines.append("not assessed: " + "; ".join(self.not_assessed))
+        lines.append(compact(self.classes))
         return "\n".join([*lines, f"verdict: {self.verdict}"])
 
     def to_html(self, title: str = "Audit") -> str:
@@ -255,13 +199,14 @@ class AuditReport:
         body: dict[str, Any] = {
             "verdict": self.verdict,
             "exit_code": self.exit_code,
-            "findings": [{**dataclasses.asdict(f), "line": f.line()} for f in self.findings],
+            "findings": [_finding(f) for f in self.findings],
             "results": [_result(r) for r in self.results],
             "canaries": [dataclasses.asdict(c) for c in self.canaries],
             "canary_caught": self.canary_caught,
             "smallest": self.smallest,
             "noise_floor": dict(self.noise_floor),
             "not_assessed": list(self.not_assessed),
+            "classes": {k: {"standing": v, "taxonomy": CLASSES[k].taxonomy} for k, v in self.classes.items()},
             "scope": self.scope,
             "evaluations": self.evaluations,
             "seconds": self.seconds,
@@ -280,6 +225,11 @@ def _rungs(canaries: list[CanaryResult], *, smallest: bool) -> list[str]:
             sign = 1 if smallest else -1
             out.append(min(reversed(rung), key=lambda one, sign=sign: (sign * one[0][0], sign * one[0][1]))[1])
     return out
+
+
+def _finding(f: Finding) -> dict[str, Any]:
+    return {**dataclasses.asdict(f), "located": GUESS if f.source else None, "what": CLASSES[f.leak].what,
+            "taxonomy": CLASSES[f.leak].taxonomy, "line": f.line()}  # fmt: skip
 
 
 def _result(r: ProbeResult) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hitherto.audit.probes import gradients
 from hitherto.audit.target import AuditPlan, FunctionTarget, Predictor, Traded
+from hitherto.audit.verdict import ProbeResult
 from hitherto.evaluate.performance import sharpe
 from hitherto.labels import forward_return
 from hitherto.models.base import Context, Forecaster
@@ -20,8 +24,14 @@ from hitherto.study.evaluate import Evaluation, weigh
 from hitherto.study.trading import Floor, first_test, floor
 from hitherto.windows import Windows
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hitherto.models.net import FittedNet
+
 ASSETS, ROWS = 50, 600  # the quick audit's panel: at most this many listings and bars
 TRAIN_ROWS = 1500  # the reduced refit trains on at most this many bars
+SAMPLES, DATES, NAMES = 5, 2, 6  # of the made-up batch on which P5 differentiates a net; a date has that many names
 
 
 def plan(
@@ -57,7 +67,7 @@ def plan(
         refit_panel=refit_panel, refit_span=(int(rows["test"][0]), int(rows["test"][-1])),
         refit_planted=FunctionTarget("refit that trains on the test rows",
                                      _refit(study, models, rows, level, planted=True), "date"),
-        books=(_traded(study, p, market, done),), notes=_notes(study, p),
+        books=(_traded(study, p, market, done),), notes=_notes(study, p), checks=tuple(_talks(*n) for n in _nets(last)),
     )  # fmt: skip
 
 
@@ -201,6 +211,41 @@ def _predictor(fit: Fit) -> Predictor:
     return Predictor(fit.model.name, windows, fit.fitted.predict, fit.fitted.tensors, fit.model.unit)
 
 
+def _nets(fits: list[Fit]) -> list[tuple[str, FittedNet]]:
+    """Return the fitted torch nets by the name of their model; of an ensemble the first member that is one."""
+    from hitherto.models.net import FittedNet
+
+    found = [(f.model.name, [one for one in getattr(f.fitted, "members", (f.fitted,)) if isinstance(one, FittedNet)])
+             for f in fits]  # fmt: skip
+    return [(name, nets[0]) for name, nets in found if nets]
+
+
+def _talks(name: str, fitted: FittedNet) -> Callable[[Stream], ProbeResult]:
+    """P5 on a net in evaluation mode: no sample of a batch (a net of dates: no date) may feel the others (L06)."""
+
+    def check(rng: Stream) -> ProbeResult:
+        import torch
+
+        by_date = fitted.settings.unit == "date"
+        shape = (DATES, NAMES * fitted.width) if by_date else (SAMPLES, fitted.width)
+        x = rng.numpy("neighbours", name).standard_normal((fitted.settings.lookback, *shape), np.float32)
+        call = _date_by_date if by_date else None
+        net = copy.deepcopy(fitted.net).cpu().eval()
+        result = gradients.neighbours(net, torch.from_numpy(x), name=name, call=call)
+        # P4 asks the same of the model itself: a net without a usable gradient does not make the audit blind.
+        status = "not assessed" if result.status == "cannot tell" else result.status
+        return dataclasses.replace(result, status=status, looked=("L06",))
+
+    return check
+
+
+def _date_by_date(net: nn.Module, x: Tensor) -> Tensor:
+    """How a net of dates predicts: x (L, D, NAMES * F) -> (D, NAMES * C), one date at a time."""
+    import torch
+
+    return torch.stack([net(x[:, d].unflatten(1, (NAMES, -1))).flatten() for d in range(x.shape[1])])
+
+
 def _notes(study: Study, p: Prepared) -> tuple[str, ...]:
     out = []
     if p.panel.adjustment == "restated_total_return":
@@ -209,6 +254,8 @@ def _notes(study: Study, p: Prepared) -> tuple[str, ...]:
         out.append("survivorship: the names were chosen by who lived on; no list of the dead is at hand")
     if study.settings.seeds > 1:
         out.append("seeds beyond the first: only seed 0 was probed")
-    out += ["vintages: the bars were read once; what the vendor may rewrite later was not seen",
-            "choice of features and settings by their author: no ledger of trials is kept yet"]  # fmt: skip
-    return tuple(out)
+    return (
+        *out,
+        "vintages: the bars were read once; what the vendor may rewrite later was not seen",
+        "choice of features and settings by their author: the trial ledger counts what was run here, not elsewhere",
+    )

@@ -50,9 +50,12 @@ def tolerances(target: Counted, base: Columns, noise: Mapping[str, float], *, sa
     # foreign code: what cancels leaves rounding; our own targets have shape_rtol 0 and stay bit for bit
     rtol = (min(1e-13, target.shape_rtol) if same_shape else target.shape_rtol) if target.exact else target.rtol
     out = {}
+    sizes = target.scales if target.is_first(base) else {}
     for name, values in base.items():
         share = max(rtol, 4.0 * noise.get(name, 0.0))
-        out[name] = share * scale(values) if share else 0.0
+        if share and name not in sizes:
+            sizes[name] = scale(values)
+        out[name] = share * sizes[name] if share else 0.0
     return out
 
 

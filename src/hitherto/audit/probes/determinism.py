@@ -7,9 +7,11 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from hitherto.audit.moves import moves
 from hitherto.audit.probes import differs, earliest, scale, since, tolerances
 from hitherto.audit.target import Counted, Target, counted
 from hitherto.audit.verdict import Finding, ProbeResult, date, place
+from hitherto.errors import ConfigError
 from hitherto.panel import Panel
 from hitherto.seeds import Stream
 
@@ -28,11 +30,13 @@ def probe(target: Target | Counted, panel: Panel, cuts: NDArray[np.integer] | No
     noise: dict[str, float] = {}
     findings: list[Finding] = []
     hits: dict[str, tuple[int, int]] = {}
-    for name, old in first.items():
-        new = second[name]
+    gone = [name for name in first if name not in second]
+    if gone:
+        raise ConfigError(f"audit: {target.name} gave '{gone[0]}' in the first of two equal runs only")
+    exact = dict.fromkeys(first, 0.0)
+    for name in moves(first, second, np.full(panel.shape[1], panel.shape[0] - 1), exact):
+        old, new = np.ascontiguousarray(first[name]), np.ascontiguousarray(second[name])
         changed = differs(old, new, 0.0)
-        if not changed.any():
-            continue
         gap = np.abs(old[changed].astype(np.float64) - new[changed])
         noise[name] = float("inf") if np.isnan(gap).any() else float(gap.max()) / scale(old)
         changed &= differs(old, new, allowed[name])

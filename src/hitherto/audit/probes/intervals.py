@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hitherto.audit.probes import since
 from hitherto.audit.verdict import Finding, ProbeResult
 from hitherto.labels import Label
-from hitherto.split import Fold
+from hitherto.split import Fold, settled
 from hitherto.windows import Windows
 
 Ints = NDArray[Any]
@@ -24,20 +24,22 @@ def probe(folds: Iterable[Fold], label: Label, lookback: int, windows: Iterable[
 
     Counted per fold: train samples whose label or window (``lookback`` rows) touches the test rows [first decision,
     last label end] of any run of test rows; the same for validation samples; train labels that reach into validation;
-    samples in two stages; fitted rows outside train or inside a later stage; labels that start at or before their
-    decision.
+    samples without a label that were kept though nobody knew yet whether their name would trade again; samples in two
+    stages; fitted rows inside a later stage, or behind one with a window that reaches back into it or with no train
+    sample around them; labels that start at or before their decision.
     """
     begun = time.perf_counter()
     folds = list(folds)
     T, N = label.end.shape[:2]
     t = np.repeat(np.arange(T)[:, None], N, axis=1)
     end = np.maximum(label.end.max(axis=2, initial=-1), t)
+    known = np.where((label.end < 0).any(axis=2), settled(label), end)
     found: list[Finding] = []
     early = (label.start <= t[:, :, None]) & (label.start >= 0)
     if early.any():
         found.append(_finding("L11", "label", early, label.start >= 0, "labels", "start at or before the decision bar"))
     for fold in folds:
-        found += _fold(fold, t, end, lookback)
+        found += _fold(fold, t, end, known, lookback)
     looked = 0
     for w in windows:
         looked += 1
@@ -90,7 +92,7 @@ def touches(begin: Ints, end: Ints, start: Ints, stop: Ints) -> NDArray[np.bool_
     return (before > 0) & (furthest[np.maximum(before - 1, 0)] >= begin)
 
 
-def _fold(fold: Fold, t: Ints, end: Ints, lookback: int) -> list[Finding]:
+def _fold(fold: Fold, t: Ints, end: Ints, known: Ints, lookback: int) -> list[Finding]:
     """Every broken promise of one fold."""
     out: list[Finding] = []
     name = f"split.fold{fold.index}"
@@ -110,6 +112,10 @@ def _fold(fold: Fold, t: Ints, end: Ints, lookback: int) -> list[Finding]:
                 leak = "L13" if runs > SHUFFLED else "L14"
                 note = f"{stage} labels reach into {other} rows"
                 out.append(_finding(leak, name, label_in, np.ones_like(label_in), "samples", note))
+            open_ended = touches(t[mask], known[mask], first, last) & ~label_in
+            if open_ended.any():
+                note = f"{stage} samples without a label, whose names had not traded again by the {other} rows"
+                out.append(_finding("L14", name, open_ended, np.ones_like(open_ended), "samples", note))
             # After a test run a window may not reach back into it; before validation nothing can reach.
             if other == "test" and (window_in & ~label_in).any():
                 bad = window_in & ~label_in
@@ -118,22 +124,27 @@ def _fold(fold: Fold, t: Ints, end: Ints, lookback: int) -> list[Finding]:
                         "L15", name, bad, np.ones_like(bad), "samples", f"{stage} windows reach back into {other} rows"
                     )
                 )
-    return out + _rows(fold, end, name)
+    return out + _rows(fold, end, name, lookback)
 
 
-def _rows(fold: Fold, end: Ints, name: str) -> list[Finding]:
-    """Rows that fitted transforms may use: none in a later stage, none beyond the train stretch."""
-    taken = np.zeros(len(fold.rows), bool)
+def _rows(fold: Fold, end: Ints, name: str, lookback: int) -> list[Finding]:
+    """Rows that fitted transforms may use: none in a later stage, and behind one only where samples are trained on."""
+    T = len(fold.rows)
+    taken = np.zeros(T, bool)
+    behind = T
     for target in (fold.test, fold.valid):
         if target.any():
             for a, b in zip(*blocks(target, end), strict=True):
-                taken[a : b + 1] = True
+                behind = min(behind, int(a))
+                # what lies behind the test may not look back into it; before the test every row may look back
+                taken[a : b + (lookback if target is fold.test else 1)] = True
     bad = fold.rows & taken
-    later = (fold.test | fold.valid).any(axis=1)
-    if later.any() and fold.train.any():  # walk-forward: nothing fitted may lie after the first later row
-        first = int(np.argmax(later))
-        if not fold.train[first:].any():
-            bad |= fold.rows & (np.arange(len(bad)) >= first)
+    rows = np.flatnonzero(fold.rows)
+    if fold.train.any():
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1):
+            late = run[run > behind]
+            if len(late) and not fold.train[late].any():
+                bad[late] = True
     return [_finding("L05", name, bad, fold.rows, "rows", "fitted rows lie in a later stage")] if bad.any() else []
 
 

@@ -1,7 +1,7 @@
 """P9 on a table of fills: what no market gave cannot have been traded.
 
 Exact invariants are counted (prices outside the bar, suspended days, lifetimes, membership, T+1, limits); statistics
-(best price of the bar, tradability known from the close, direction against the own bar) come with a p-value. A table
+(best price of the bar, tradability known from the close) come with a p-value. A table
 cannot be run again, so nothing here acquits the signal behind it.
 """
 
@@ -25,8 +25,6 @@ SLIPPAGE = 0.01  # a price this far outside the bar to the trader's cost is slip
 LUCK = 1e-6  # one-sided p-value below which luck is no explanation
 BETTER = 0.75  # share of fills better than open and close; an honest limit order has one half
 BEST = 0.25  # of a bar's range, from its best end
-CAPTURED = 0.25  # share of the bar's own move
-DAYS = 20  # dates below which no statistic is made
 Rows = NDArray[np.int64]
 Limits = tuple[Floats, Floats]
 
@@ -192,50 +190,6 @@ def tradability(fills: Fills, panel: Panel, limits: Limits | None) -> ProbeResul
         return answer("ok", words, (0, n))
     missed = n - k if skipped.any() else n
     return answer("LEAK", words, (missed, n), (_finding(fills, panel, "L23", first, words, n, missed),))
-
-
-def same_bar(fills: Fills, panel: Panel) -> ProbeResult:
-    """Ask whether the side of the fills goes with the return of their own bar: a suspicion, never a finding.
-
-    Fills at the open against open to close: who earns a quarter of his own bar's move knew it. Fills at the close,
-    where no decision dates are given, against the close-to-close return that ends there: who trades with it read the
-    close that he fills at. Mean over dates of side x (return less that of the cross-section), t-test over dates.
-    Status "cannot tell" with p < 1e-6 and a quarter of the mean absolute return.
-    """
-    begun = time.perf_counter()
-    open_, close = panel.fields.get("open"), panel.fields.get("close")
-    said, suspicious = [], False
-    if close is not None:
-        last = carried(panel.view("close"))
-        step = np.full(panel.shape, np.nan)
-        step[1:] = ratio(last[1:], last[:-1]) - 1
-        near = RTOL * fills.price
-        at_close = fills.known & (np.abs(fills.price - fills.at(close)) <= near)
-        if open_ is not None:
-            at_open = fills.known & (np.abs(fills.price - fills.at(open_)) <= near) & ~at_close
-            share, p = _captured(fills, at_open, ratio(close, open_) - 1)
-            if np.isfinite(p):
-                knew = p < LUCK and share > CAPTURED
-                suspicious |= knew
-                said.append(
-                    f"{'suspicion: ' * knew}fills at the open earn {share:.0%} of their own bar's move, p = {p:.1g}"
-                )
-        if fills.decided is None:
-            share, p = _captured(fills, at_close, step)
-            before = np.vstack([np.full((1, panel.shape[1]), np.nan), step[:-1]])
-            earlier, _ = _captured(fills, at_close, before)
-            if np.isfinite(p):
-                knew = p < LUCK and abs(share) > max(CAPTURED, 2 * abs(np.nan_to_num(earlier)))
-                suspicious |= knew
-                words = f"fills at the close go with {share:.0%} of the move that ends there, p = {p:.1g}"
-                said.append(f"{'suspicion: ' * knew}{words}" + "; give the column decided" * knew)
-    status = "cannot tell" if suspicious else "ok" if said else "not assessed"
-    few = f"fewer than {DAYS} dates with fills at the open or the close"
-    if fills.decided is not None:
-        few = "decision dates are given and were compared; of fills at the open there are too few"
-    detail = "; ".join(said) or few
-    return ProbeResult("P9", fills.name, "the side of each fill against the return of its own bar", status, detail,
-                       seconds=since(begun))  # fmt: skip
 
 
 def tail(k: int, n: int, chance: float) -> float:
@@ -412,30 +366,6 @@ def _fisher(k: int, n: int, taken: int, whole: int) -> float:
     from scipy.stats import hypergeom
 
     return float(hypergeom.cdf(k, whole, n, taken))
-
-
-def _captured(fills: Fills, which: Mask, returns: Floats) -> tuple[float, float]:
-    """(share of the mean absolute return that the side captures, two-sided p over dates); NaN with too few dates."""
-    from scipy.special import stdtr
-
-    own = returns
-    if returns.shape[1] >= 5:
-        known = np.isfinite(returns)
-        mean = np.where(known, returns, 0).sum(1) / np.maximum(known.sum(1), 1)
-        own = returns - mean[:, None]
-    moved = fills.at(own)
-    on = which & np.isfinite(moved)
-    days, index = np.unique(fills.row[on], return_inverse=True)
-    if len(days) < DAYS:
-        return float("nan"), float("nan")
-    many = np.bincount(index)
-    daily = np.bincount(index, (fills.side * moved)[on]) / many
-    usual = float(np.abs(moved[on]).mean())
-    spread = float(daily.std(ddof=1)) / math.sqrt(len(days))
-    if usual == 0 or spread == 0:
-        return float("nan"), float("nan")
-    t = float(daily.mean()) / spread
-    return float(daily.mean()) / usual, float(2 * stdtr(len(days) - 1, -abs(t)))
 
 
 def carried(values: Floats) -> Floats:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hitherto.audit.canary import future_return
 from hitherto.audit.change import HOUR, daily_ic, extended, forward_based, joined_by, later_known, other_names, scaled
+from hitherto.audit.cuts import BARS
 from hitherto.audit.probes import Columns, Evidence, attempt, differs, earliest, scale, since, tolerances
 from hitherto.audit.rewrite import rewrite
 from hitherto.audit.target import Counted, Target, counted
@@ -27,7 +28,6 @@ from hitherto.seeds import Stream
 LEVEL = 1e-3  # of a column's scale: the 1 in log(volume + 1), the 1e-12 in a ratio, feel a scale by less
 RTOL = 1e-7  # of a column's scale: sums in another order, logs at another level
 DELAYS = (0, 1, 2)
-BARS = frozenset({*PRICES, "volume", "amount", "factor", "turnover", "money"})  # any other field was joined
 Back = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -153,7 +153,9 @@ def outcomes(
     panel.need(joined, "P7 delay")
     names = tuple(n for n in base if n not in target.planted)
     case = Case(target, panel, rng, base, allowed, scale_free, joined, names, lookback)
-    return tuple(RELATIONS[r](case) for r in chosen)
+    blocked = _unasked(getattr(target.inner, "events", None))
+    return tuple(Outcome(r, "not assessed", 0, 0, note=blocked[r]) if r in blocked else RELATIONS[r](case)
+                 for r in chosen)  # fmt: skip
 
 
 def halved(case: Case) -> Outcome:
@@ -413,6 +415,14 @@ RELATIONS: Mapping[str, Callable[[Case], Outcome]] = {
 def _outcome(case: Case, relation: str, found: list[Finding], broken: Mapping[str, Moved], note: str = "") -> Outcome:
     status = "LEAK" if found else "ok"
     return Outcome(relation, status, len(broken), len(case.names), tuple(found), note, frozenset(broken))
+
+
+def _unasked(events: Any) -> dict[str, str]:
+    """Relation -> why it says nothing of a function that joins a table of events, which keeps its names and times."""
+    if events is None:
+        return {}
+    out = {"clock": "its events have their own clock"}
+    return out | dict.fromkeys(("rename", "dead") if "symbol" in events else (), "its events are joined by name")
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:

@@ -6,6 +6,7 @@ confirmed with one cut for all. A suspect is followed up: how many bars it reach
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto.audit.probes import Evidence, attempt, differs, earliest, past_changes, since, tolerances
+from hitherto.audit.moves import Moves, moves
+from hitherto.audit.probes import Evidence, attempt, naming, since, tolerances
 from hitherto.audit.rewrite import KINDS, Kind, rewrite
 from hitherto.audit.target import Counted, Target, counted
 from hitherto.audit.verdict import Finding, ProbeResult, date, place
@@ -21,19 +23,30 @@ from hitherto.panel import Mask, Panel
 from hitherto.seeds import Stream
 
 MAX_REACH_EVALUATIONS = 24
+MAX_WAYS = 4  # evaluations that moved a column from which its reach is searched
 
 
 @dataclass
 class Suspect:
-    """A column that moved: (round, listing) -> kind of rewriting that moved it, and what is known about its reach."""
+    """A column that moved: (round, listing) -> kind of rewriting that moved it, and what is known about its reach.
+
+    first: (kind, round) -> (N,) first moved row of each listing, -1 where none did.
+    """
 
     pairs: dict[tuple[int, int], Kind] = field(default_factory=dict)
+    first: dict[tuple[Kind, int], NDArray[np.int64]] = field(default_factory=dict)
     worst: tuple[Kind, int] = ("walk", 0)
     reach: int = 0
     to_end: bool = False
     only_gaps: bool = True
     evidence: Evidence | None = None
     fields: list[str] = field(default_factory=list)
+    in_steps: bool = False
+
+    @property
+    def only_existence(self) -> bool:
+        """Nothing but taking later bars away moved it: no later value did."""
+        return all(kind == "nan" for kind in self.pairs.values())
 
 
 @dataclass
@@ -44,12 +57,18 @@ class Experiment:
     panel: Panel
     rng: Stream
     allowed: dict[str, float]
+    gap: Mask = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note where the lead price is unknown."""
+        fields = self.panel.fields
+        self.gap = np.isnan(fields["close" if "close" in fields else next(iter(fields))])
 
     def moved(
         self, cuts: NDArray[np.integer], kind: Kind, names: list[str], since_row: NDArray[np.integer] | None = None,
         fields: list[str] | None = None,
-    ) -> tuple[dict[str, Mask], dict[str, NDArray], str]:  # fmt: skip
-        """Rewrite after ``since_row`` (None: ``cuts``); return changes at or before ``cuts``, new values, an error."""
+    ) -> tuple[dict[str, Moves], dict[str, NDArray], str]:  # fmt: skip
+        """Rewrite after ``since_row`` (None: ``cuts``); return what moved up to ``cuts``, new values, an error."""
         new, error = attempt(
             self.target, rewrite(self.panel, cuts if since_row is None else since_row, kind, self.rng, fields)
         )
@@ -58,8 +77,7 @@ class Experiment:
             error = f"{self.target.name} lost a column"
         if error:
             return {}, {}, error
-        changes = {n: past_changes(base[n], new[n], cuts, self.allowed[n]) for n in names}
-        return {n: c for n, c in changes.items() if c.any()}, dict(new), ""
+        return moves(base, new, cuts, self.allowed, names, self.gap), dict(new), ""
 
 
 def probe(
@@ -92,17 +110,17 @@ def probe(
                 errors.append(f"{kind}: {error}")
                 continue
             ran += 1
-            for name, changed in changes.items():
-                _note(
-                    suspects.setdefault(name, Suspect()), changed, r, own, kind, panel, base[name], new[name], per_asset
-                )
+            for name, moved in changes.items():
+                _note(suspects.setdefault(name, Suspect()), moved, r, own, kind, base[name], new[name], per_asset)
+            del new  # it may be large: gone before the next evaluation takes its own memory
     tried = {name: _tried(base[name], rounds, suspects.get(name), per_asset) for name in base}
     real = {n: s for n, s in suspects.items() if n not in target.planted}
     lost = _unconfirmed(test, real, rounds) if per_asset else set()
     real = {n: s for n, s in real.items() if n not in lost}
     if investigate and real:
-        _reach(test, real, rounds)
+        _reach(test, real, rounds, per_asset)
         _fields(test, real, rounds)
+        _steps(test, real, per_asset)
     hits = {n: (len(suspects[n].pairs) if n in suspects and n not in lost else 0, tried[n]) for n in base}
     findings = tuple(_finding(target, panel, n, s, tried[n]) for n, s in real.items())
     status = "LEAK" if findings else "cannot tell" if errors or not ran else "ok"
@@ -126,25 +144,25 @@ def independent(target: Target | Counted, panel: Panel, rng: Stream, noise: Mapp
     if error:
         return False
     allowed = tolerances(target, base, noise or {}, same_shape=True)
-    return not any(differs(base[n][:, ~half], new[n][:, ~half], allowed[n]).any() for n in base if n in new)
+    others = np.where(half, -1, T - 1)
+    return not moves(base, new, others, allowed, [n for n in base if n in new])
 
 
 def _note(
-    s: Suspect, changed: Mask, r: int, own: NDArray[np.integer], kind: Kind, panel: Panel, old: NDArray, new: NDArray,
-    per_asset: bool,
-) -> None:  # fmt: skip
+    s: Suspect, moved: Moves, r: int, own: NDArray[np.integer], kind: Kind, old: NDArray, new: NDArray, per_asset: bool
+) -> None:
     """Write down one evaluation that moved a column."""
-    listings = np.flatnonzero(changed.any(axis=0))
+    listings = np.flatnonzero(moved.first >= 0)
     for n in listings if per_asset else (-1,):
         s.pairs.setdefault((r, int(n)), kind)
-    best = int((own + 1 - changed.argmax(axis=0))[listings].max())
+    s.first[kind, r] = moved.first
+    best = int((own + 1 - moved.first)[listings].max())
     if best > s.reach:
         s.worst, s.reach = (kind, r), best
-    e = earliest(changed, old, new)
+    e = moved.evidence(old, new)
     if s.evidence is None or e.row < s.evidence.row:
         s.evidence = e
-    lead = panel.fields["close" if "close" in panel.fields else next(iter(panel.fields))]
-    s.only_gaps &= bool(np.isnan(lead[changed]).all())
+    s.only_gaps &= moved.only_gaps
 
 
 def _tried(old: NDArray, rounds: NDArray[np.integer], s: Suspect | None, per_asset: bool) -> int:
@@ -174,33 +192,50 @@ def _unconfirmed(test: Experiment, suspects: dict[str, Suspect], rounds: NDArray
     return lost
 
 
-def _reach(test: Experiment, suspects: dict[str, Suspect], rounds: NDArray[np.integer]) -> None:
-    """Find how far beyond the cut data move a column, by rewriting only from cut + k on.
+def _reach(test: Experiment, suspects: dict[str, Suspect], rounds: NDArray[np.integer], per_asset: bool) -> None:
+    """Find how far beyond its own row data move a column, by rewriting only from first moved row + k on.
 
     The evaluations so far gave a lower bound (cut + 1 - first moved row); bound + 1 is tried next, then longer steps,
-    then bisection. Columns share evaluations; past the limit the bound stands.
+    then bisection: from the evaluation that gave the bound, and from others, since a month of 23 rows reaches farther
+    than the one that was cut. Columns share evaluations; past the limit the bound stands.
     """
     end = test.panel.shape[0] - 1
-    seen: dict[tuple[Kind, int, int], set[str]] = {}
+    seen: dict[tuple[Kind, int, int, bytes], dict[str, NDArray[np.int64]]] = {}
     for name, s in suspects.items():
-        kind, r = s.worst
-        own = rounds[r]
-        guilty = own[[n for q, n in s.pairs if q == r]]
-        low, high, step = s.reach, int(end - guilty.min()) + 1, 1  # reaches low; nothing lies at high
-        top = high - 1
-        while low + 1 < high:
-            k = min(low + step, high - 1)
-            key = (kind, r, k)
-            if key not in seen:
-                if len(seen) >= MAX_REACH_EVALUATIONS:
-                    break
-                seen[key] = set(test.moved(own, kind, sorted(suspects), np.minimum(own + k - 1, end))[0])
-            if name in seen[key]:
-                low, step = k, step * 4
-            else:
-                high, step = k, max(1, (k - low) // 2)
-        s.reach = low
-        s.to_end = low > 1 and low >= 0.8 * top
+        top = 0
+        for way in sorted(s.first, key=lambda way, worst=s.worst: way != worst)[:MAX_WAYS]:
+            first = s.first[way]
+            common = np.full(len(first), first[first >= 0].min())
+            start = np.where(first >= 0, first, end) if per_asset else common
+            top = top or int(end - common[0])
+            s.reach = _farthest(test, name, sorted(suspects), rounds, way, start, s.reach, seen)
+        s.to_end = s.reach > 1 and s.reach >= 0.8 * top
+
+
+def _farthest(
+    test: Experiment, name: str, names: list[str], rounds: NDArray[np.integer], way: tuple[Kind, int],
+    start: NDArray[np.int64], low: int, seen: dict[tuple[Kind, int, int, bytes], dict[str, NDArray[np.int64]]],
+) -> int:  # fmt: skip
+    """Return the largest k found, from ``low`` on, at which data in row start + k or later move a number up to start.
+
+    A listing whose start is the last row is left alone.
+    """
+    end, (kind, r) = test.panel.shape[0] - 1, way
+    high, step = int(end - start.min()) + 1, 1  # reaches low; nothing lies at high
+    while low + 1 < high:
+        k = min(low + step, high - 1)
+        key = (kind, r, k, start.tobytes())
+        if key not in seen:
+            if len(seen) >= MAX_REACH_EVALUATIONS:
+                break
+            moved = test.moved(rounds[r], kind, names, np.minimum(start + k - 1, end))[0]
+            seen[key] = {n: m.first for n, m in moved.items()}
+        first = seen[key].get(name)
+        if first is not None and ((first >= 0) & (first <= start)).any():
+            low, step = k, step * 4
+        else:
+            high, step = k, max(1, (k - low) // 2)
+    return low
 
 
 def _fields(test: Experiment, suspects: dict[str, Suspect], rounds: NDArray[np.integer]) -> None:
@@ -212,13 +247,26 @@ def _fields(test: Experiment, suspects: dict[str, Suspect], rounds: NDArray[np.i
                 suspects[column].fields.append(name)
 
 
+def _steps(test: Experiment, suspects: dict[str, Suspect], per_asset: bool) -> None:
+    """Tell longer bars dated before their end from windows that reach past the decision."""
+    names = [n for n, s in suspects.items() if s.reach > 1 and not (s.to_end or s.only_gaps or s.only_existence)]
+    if names and test.target.exact:  # a net that works in blocks is no calendar
+        base, last = test.target.run(test.panel), test.panel.shape[0] - 1
+        again = functools.partial(_walked, test, names)
+        for name in naming.stepwise(names, base, again, test.allowed, last, per_asset=per_asset):
+            suspects[name].in_steps = True
+
+
+def _walked(test: Experiment, names: list[str], cuts: NDArray[np.integer]) -> dict[str, NDArray]:
+    return test.moved(cuts, "walk", names)[1]
+
+
 def _finding(target: Counted, panel: Panel, name: str, s: Suspect, tried: int) -> Finding:
-    if s.only_gaps:
-        leak = "L03"
-    elif s.to_end:
+    leak = "L03" if s.only_gaps else naming.by_field(s.fields)
+    if not leak and s.to_end:
         leak = "L04"
-    else:
-        leak = "L01" if s.reach == 1 else "L02"
+    if not leak:
+        leak = "L31" if s.only_existence else "L12" if s.in_steps else "L01" if s.reach == 1 else "L02"
     e = s.evidence or Evidence(0, 0, float("nan"), float("nan"))
     note = f"reads the future of {', '.join(s.fields)}" if s.fields else ""
     return Finding(leak, place(target.name, name), "P2", len(s.pairs), tried, s.reach, date(panel, e.row), e.old, e.new,

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto.audit.probes import Evidence, attempt, earliest, past_changes, since, tolerances
+from hitherto.audit.moves import moves
+from hitherto.audit.probes import Evidence, attempt, since, tolerances
 from hitherto.audit.target import Counted, Target, counted
 from hitherto.audit.verdict import Finding, ProbeResult, date, place
 from hitherto.panel import Panel
@@ -42,15 +43,13 @@ def probe(
             broken = f"cut {date(panel, cut)}: {error}"
             continue
         tried += 1
-        last = np.full(panel.shape[1], cut)
-        for name, old in base.items():
-            if name not in short:
-                broken = f"cut {date(panel, cut)}: column '{name}' is gone"
-                continue
-            changed = past_changes(old[: cut + 1], short[name], last, allowed[name])
-            if changed.any():
-                hit[name] += 1
-                seen.setdefault(name, earliest(changed, old, short[name]))
+        there = [name for name in base if name in short]
+        for name in (n for n in base if n not in short):
+            broken = f"cut {date(panel, cut)}: column '{name}' is gone"
+        for name, moved in moves(base, short, np.full(panel.shape[1], cut), allowed, there).items():
+            hit[name] += 1
+            seen.setdefault(name, moved.evidence(base[name], short[name]))
+        del short  # it may be large: gone before the next evaluation takes its own memory
     findings = tuple(
         Finding("L32", place(target.name, name), "P1", hit[name], tried, first=date(panel, e.row), old=e.old, new=e.new,
                 note="changes when the panel ends at the cut")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto.audit.probes import Columns, attempt, differs, scale, since, tolerances
+from hitherto.audit.probes import Columns, attempt, differs, naming, scale, since, tolerances
 from hitherto.audit.target import Counted, Target, counted
 from hitherto.audit.verdict import Finding, ProbeResult, place
 from hitherto.errors import ConfigError, DataError
@@ -290,6 +290,7 @@ def _leaks(leak: str, c: _Count, least: float) -> bool:
 
 
 def _finding(target: str, column: str, leak: str, c: _Count) -> Finding:
+    leak = "L25" if leak == "L27" and naming.by_field(c.fields) == "L25" else leak
     share = c.changed / max(c.judged, 1)
     note = f"{WORDS[leak]}: {share:.1%} of the numbers" + (f", through {', '.join(c.fields)}" if c.fields else "")
     return Finding(leak, place(target, column), "P6", c.changed, c.judged, first=c.first, old=c.old, new=c.new,

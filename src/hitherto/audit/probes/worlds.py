@@ -2,23 +2,24 @@
 
 The prices of the panel are replaced by worlds in which every bar's cross-section of returns is symmetric around 0 and
 independent of all before it, so that the rank correlation of any number known at t with a later return is 0 on average,
-exactly and for any length. A target that still shows skill there reads the outcome, however it does it.
+exactly and for any length. A target that still shows skill there reads the outcome, however it does it; and an
+evaluation that still reports skill there chose, or counted, with what it is judged by.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hitherto.audit.probes import attempt, since
 from hitherto.audit.target import Counted, Target, counted
-from hitherto.audit.verdict import CLASSES, Finding, ProbeResult, place
+from hitherto.audit.verdict import CLASSES, Finding, ProbeResult, Status, place
 from hitherto.errors import ConfigError, DataError
 from hitherto.panel import PRICES, Floats, Mask, Panel
 from hitherto.seeds import Stream
@@ -30,6 +31,8 @@ NAMES = 5  # listings with number and return below which a date says nothing
 DATES = 60  # such dates in all worlds below which nothing is said
 ERRORS = 4.0  # standard errors from 0 at which skill is a leak; more when many columns are asked
 ALARM = 0.005  # chance of a false alarm in one probe, shared among columns and lags
+STEP = 0.5  # largest simple return of a bar in a world: a fall mirrors a rise, and no price reaches 0
+FEWEST = 5  # scores below which nothing is said of an evaluation
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,89 @@ def probe(
     return ProbeResult("P8", target.name, what, status, "; ".join(said), most, found, hits, seconds=since(begun))
 
 
+def score_probe(
+    f: Callable[[Panel], ArrayLike], panel: Panel, rng: Stream, *, worlds: int = 20, leak: str = "L19",
+    name: str | None = None,
+) -> ProbeResult:  # fmt: skip
+    """Run an evaluation in ``worlds`` null worlds, where the skill that it reports must vanish.
+
+    f: a panel in; the score that it claims out, a float, or (D,) scores by date of which the mean of the known ones
+    counts. Costs ``worlds`` + 1 evaluations. LEAK, of class ``leak``, when the worlds' mean score is above 0 by what
+    corresponds to 4 standard errors (one-sided t test, level 3e-5: room for scores that are not normal, so that a false
+    alarm stays below 0.5 %).
+
+    Assumed: an honest score has mean 0 or less in these worlds, and no long left tail. That holds for a rank
+    correlation with later returns and for the Sharpe ratio or mean of long-short returns from close to close; costs
+    lower it. It does not hold for a hit rate (take 0.5 off) or a number that is never negative. "cannot tell" when the
+    evaluation raises or gives no finite score. Errors: ConfigError for fewer than 5 worlds or an unknown class.
+    """
+    begun = time.perf_counter()
+    if worlds < FEWEST:
+        raise ConfigError(f"audit: {worlds} null worlds are too few to judge a score by; take {FEWEST} or more")
+    if leak not in CLASSES:
+        raise ConfigError(f"audit: no class of leaks '{leak}'; it is one of L01 to L32")
+    title: str = name or getattr(f, "__name__", type(f).__name__)
+    tried = f"the score in {worlds} null worlds ({', '.join(WORLDS)}), {worlds + 1} evaluations"
+
+    def result(status: Status, detail: str, hits: int = 0, found: tuple[Finding, ...] = ()) -> ProbeResult:
+        return ProbeResult("P8", title, tried, status, detail, (hits, worlds), found, {title: (hits, worlds)},
+                           seconds=since(begun))  # fmt: skip
+
+    if not any(p in panel.fields for p in PRICES):
+        return result("not assessed", "needs prices")
+    real, error = _score(f, panel)
+    if error:
+        return result("cannot tell", f"{title} {error} on the unchanged panel")
+    scores, errors = [], []
+    for i in range(worlds):
+        one, error = _score(f, null_world(panel, WORLDS[i % len(WORLDS)], rng.child("score", i)))
+        if error:
+            errors.append(f"{title} {error} in a null world")
+        else:
+            scores.append(one)
+    if len(scores) < FEWEST:
+        return result("cannot tell", "; ".join(dict.fromkeys(errors)))
+    null = np.asarray(scores, np.float64)
+    mean = float(null.mean())
+    error_of = max(float(null.std(ddof=1)), 1e-9 * abs(mean)) / math.sqrt(len(null))
+    limit = _limit(len(null) - 1)
+    z = mean / error_of if error_of > 0 else 0.0
+    hits = int((null > 0).sum())
+    p = (int((null >= real).sum()) + 1) / (len(null) + 1)
+    said = f"mean {mean:+.4g} in the worlds, {real:+.4g} on the panel (p = {p:.2g})"
+    detail = "; ".join([*dict.fromkeys(errors), f"{said}; {limit * error_of:.4g} would have been seen"])
+    if z <= limit:
+        return result("cannot tell" if errors else "ok", detail, hits)
+    note = f"score on the panel -> mean in worlds where nothing can be predicted, {z:.0f} standard errors above 0"
+    found = Finding(leak, title, "P8", hits, len(null), None, "", real, mean, of="worlds", note=note)
+    return result("LEAK", detail, hits, (found,))
+
+
+def _score(f: Callable[[Panel], ArrayLike], panel: Panel) -> tuple[float, str]:
+    """Return the score, or 0 and what went wrong: foreign code may raise anything."""
+    try:
+        values = np.asarray(f(panel), np.float64).ravel()
+    except Exception as e:  # noqa: BLE001  the evaluation is somebody else's code; what it raised is reported
+        return 0.0, f"raised {type(e).__name__}: {e}".split("\n")[0][:200]
+    known = values[np.isfinite(values)]
+    return (float(known.mean()), "") if len(known) else (0.0, "gave no finite score")
+
+
+def _limit(df: int) -> float:
+    """The t value whose chance is that of a normal number beyond ERRORS."""
+    from scipy.special import stdtr, stdtrit
+
+    return float(-stdtrit(df, float(stdtr(1e9, -ERRORS))))
+
+
 def null_world(panel: Panel, kind: World, rng: Stream) -> Panel:
     """Return the panel with prices of a market that nobody can predict; masks, NaN and all other fields are kept.
 
     "resampled": each bar takes the returns of a random bar of the panel with one random sign for all listings, which
     keeps volatilities and correlations; intraday shapes come with it, mirrored with the sign. "walk": independent
-    normal returns with each listing's volatility. A factor is kept: the raw price steps where it does.
+    normal returns with each listing's volatility. It is the simple returns from close to close that are symmetric (of
+    50 % at most), so that long-short books earn 0 on average there, whatever the volatilities. A factor is kept: the
+    raw price steps where it does.
     """
     if kind not in WORLDS:
         raise ConfigError(f"audit: a null world is one of {', '.join(WORLDS)}, not {kind!r}")
@@ -120,11 +200,11 @@ def null_world(panel: Panel, kind: World, rng: Stream) -> Panel:
     lead = "close" if "close" in prices else prices[0]
     T, N = panel.shape
     draw = rng.numpy("null", kind)
-    returns = log_returns(panel.view(lead))
+    returns = np.clip(np.expm1(log_returns(panel.view(lead))), -STEP, STEP)
     known = np.isfinite(returns)
     count = np.maximum(known.sum(axis=0), 1)
     spread = np.sqrt((np.where(known, returns, 0.0) ** 2).sum(axis=0) / count)
-    steps = spread * draw.standard_normal((T, N))
+    steps = np.clip(spread * draw.standard_normal((T, N)), -STEP, STEP)
     rows = draw.integers(0, T, T)
     sign = np.ones(T)
     if kind == "resampled":
@@ -135,7 +215,7 @@ def null_world(panel: Panel, kind: World, rng: Stream) -> Panel:
         drawn = returns[rows] * sign[:, None]
         steps = np.where(np.isfinite(drawn), drawn, steps)
     steps[0] = 0.0
-    path = _first(panel.view(lead)) * np.exp(np.cumsum(steps, axis=0))
+    path = _first(panel.view(lead)) * np.cumprod(1.0 + steps, axis=0)
     if "factor" in panel.fields:
         path = path / np.where(np.isfinite(panel.fields["factor"]), panel.fields["factor"], 1.0)
     fields = dict(panel.fields)
@@ -179,7 +259,7 @@ def daily(numbers: NDArray, panel: Panel, span: tuple[int, int] | None = None) -
 
 def judge(real: Floats, worlds: list[Floats], columns: int = 1) -> list[Skill]:
     """Return the skill at each lag that has at least 60 dates; real, worlds: (lags, T) of ``daily``."""
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtrit
 
     out = []
     for i, lag in enumerate(LAGS):
@@ -193,7 +273,7 @@ def judge(real: Floats, worlds: list[Floats], columns: int = 1) -> list[Skill]:
         error = max(spread, 1e-9) / math.sqrt(D)
         # The level that shares ALARM among all that is asked, and never a laxer one than 4 standard errors.
         strict = float(-stdtrit(D - 1, ALARM / (2 * columns * len(LAGS))))
-        limit = max(float(-stdtrit(D - 1, float(stdtr(1e9, -ERRORS)))), strict)
+        limit = max(_limit(D - 1), strict)
         own = real[i][np.isfinite(real[i])]
         skill = float(own.mean()) if len(own) else float("nan")
         least = sum(float(v.mean()) >= skill for v in values if len(v))
