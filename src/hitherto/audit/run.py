@@ -416,6 +416,8 @@ def _findings(results: list[ProbeResult]) -> tuple[Finding, ...]:
     found = [(r.target, f) for r in results for f in r.findings]
     by_gradient = {target for target, f in found if f.probe == "P5"}
     rewritten = {f.where for _, f in found if f.probe == "P2"}
+    # a window that reaches ahead gives no number before the end either: that is no list of survivors
+    near = {f.where for _, f in found if f.probe == "P2" and f.leak in ("L01", "L02", "L12")}
     restated = {f.where for _, f in found if f.probe == "P7" and f.leak == "L28"}
     dead = {target for target, f in found if f.probe == "P1" and f.leak == "L24"}
 
@@ -425,6 +427,8 @@ def _findings(results: list[ProbeResult]) -> tuple[Finding, ...]:
         if f.probe == "P2":
             named = (f.leak in ("L04", "L28") and f.where in restated) or (f.leak == "L04" and target in dead)
             return target in by_gradient or named
-        return f.probe == "P7" and f.leak in ("L02", "L04") and f.where in rewritten
+        return (
+            f.probe == "P7" and f.where in (near if f.leak == "L24" else rewritten) and f.leak in ("L02", "L04", "L24")
+        )
 
     return tuple(f for target, f in found if not repeats(target, f))
