@@ -357,9 +357,7 @@ class _Child:
             self.guardian.wait(5)
         told = self.told or {}
         if "exit" not in told or told.get("stayed"):
-            for pid in processes.marked(self.mark):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+            processes.end_marked(self.mark)
 
     def close(self) -> None:
         """End the child, keep the word of what it left behind, and remove the scratch folder."""

@@ -122,6 +122,16 @@ def marked(word: str) -> list[int]:
     return out
 
 
+def end_marked(word: str, seconds: float = 5.0) -> None:
+    """Kill every process that carries ``word`` as its mark until none is left, also what is being forked meanwhile."""
+    until = time.monotonic() + seconds
+    while (left := marked(word)) and time.monotonic() < until:
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
 def _read(path: str) -> list[str]:
     with open(path, encoding="ascii") as file:
         return file.read().split()

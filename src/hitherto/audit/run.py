@@ -396,7 +396,7 @@ def _missing(plan: AuditPlan, got: _Collected) -> None:
         got.missing.append("P12 files, network and clock (the target is not a file)")
     if not plan.null_worlds:
         got.missing.append("P8 null worlds (none were asked for)")
-    if plan.test_reads is None and plan.trials is None:
+    if not any(r.probe == "P11" for r in got.results):
         got.missing.append("P11 test reads and trials (no ledger was given)")
     quick = not EFFORT[plan.level].whole
     if not plan.modules:
