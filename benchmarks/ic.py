@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 
 from hitherto.evaluate.forecast import daily_ics
-from hitherto.evaluate.inference import mean_interval, sharpe_interval
+from hitherto.evaluate.inference import mean_interval
 
 
 def main() -> None:
@@ -54,8 +54,6 @@ def main() -> None:
     r = 0.01 * rng.standard_normal(3643)
     mean = alone(lambda: mean_interval(r, np.random.default_rng(0)), n)
     emit("ic: interval of a mean, 2,000 draws of 3,643 days", mean, None, "s", n)
-    ratio = alone(lambda: sharpe_interval(r, np.random.default_rng(0), periods_per_year=252), n)
-    emit("ic: interval of a Sharpe ratio, 2,000 draws of 3,643 days", ratio, None, "s", n)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,34 @@ import dataclasses
 
 import numpy as np
 
+from hitherto.evaluate.attribution import (
+    PARTS,
+    Attribution,
+    BreakevenCost,
+    BreakevenDelay,
+    DelayRow,
+    link,
+    link_by,
+)
+from hitherto.evaluate.inference import Interval
+from hitherto.evaluate.periods import (
+    Basis,
+    Exposure,
+    ExposureRow,
+    RegimeRow,
+    Regimes,
+    falls,
+    heatmap,
+    rolling_sharpe,
+)
+from hitherto.evaluate.signals import (
+    Autocorrelation,
+    AutocorrelationRow,
+    Decay,
+    ICRow,
+    QuantileRow,
+    Quantiles,
+)
 from hitherto.report.content import (
     Audit,
     AuditRow,
@@ -27,6 +55,7 @@ from hitherto.report.content import (
     VerdictRow,
     WeightsHistory,
 )
+from hitherto.report.explained import Explanation, Search
 from hitherto.report.robust import (
     Capacity,
     CapacityRow,
@@ -38,6 +67,7 @@ from hitherto.report.robust import (
     StressRow,
 )
 
+BASIS = Basis(252.0, 0.0, "compound", "net of fees and slippage")
 EVIL = "<script>alert(1)</script>"
 NAMES = ("AAPL", "BAC", "GE", "MSFT", "平安银行", EVIL, "UNH", "XOM", "600519", "WMT")
 BEST = (80.89, 138.93, 149.07, 217.31, 183.21, 72.94, 108.51, 126.16, 138.08, 106.29, 116.43, 156.0)
@@ -152,6 +182,65 @@ def make_robust() -> dict:
         "periods": Periods(years),
         "rules": rules,
     }
+
+
+def about(value: float, half: float) -> Interval:
+    """An interval of the given half width."""
+    return Interval(value, value - half, value + half)
+
+
+def make_attribution(returns, rng, parts=("market", "selection", "trading", "cost", "rest")) -> Attribution:
+    """Parts drawn at random that add up to the returns; the market takes what is left."""
+    values = rng.normal(0, 0.002, (len(returns), len(parts)))
+    values[:, parts.index("cost")] = -0.0002
+    values[:, parts.index("rest")] = 0.0
+    values[:, 0] += returns - values.sum(axis=1)
+    each = zip(parts, values.mean(axis=0), strict=True)
+    means = {p: about(252 * m, 0.08 if p == "selection" else 0.001) for p, m in each}
+    means["rest"] = Interval(0.0, 0.0, 0.0)
+    total = link("all", values, returns, parts)
+    return Attribution(parts, values, returns, np.ones(len(returns)), means, total, dict.fromkeys(parts, ""), BASIS)
+
+
+def make_explained(dates, wealth, rng, **changes) -> Explanation:
+    """Everything beyond the verdict of a curve (K,), its parts made up."""
+    returns = wealth[1:] / wealth[:-1] - 1
+    a, K = make_attribution(returns, rng), len(dates)
+    states = (("volatility", "calm", 0.21, 0.2), ("volatility", "middle", 0.04, 0.2),
+              ("volatility", "turbulent", -0.11, 0.3), ("trend", "falling", 0.3, 0.2), ("trend", "rising", 0.02, 0.1),
+              ("trend", "not known", 0.1, 0.4))  # fmt: skip
+    rows = tuple(
+        RegimeRow(kind, name, K // 3, 0.333, mean / 2, mean / 3, about(mean, half), about(3 * mean, 1.0), -0.2)
+        for kind, name, mean, half in states
+    )
+    regimes = Regimes(rows, np.zeros(K - 1, int), np.zeros(K - 1, int), 60, 120, 250, BASIS)
+    each = tuple(ExposureRow(y, 250, 0.99, 0.97, 5.0, 41.0, 0.04) for y in (2018, 2019, 0))
+    exposure = Exposure(dates, np.full(K, 0.99), np.full(K, 0.97), np.full(K, 5), np.full(K, 0.16), each, BASIS)
+    costs = (
+        BreakevenCost("nothing", about(0.00165, 0.002), 0.0005, 3.3, 2.6, "", BASIS),
+        BreakevenCost("equal weight", about(-0.0002, 0.001), 0.0005, -0.4, None, "", BASIS),
+    )
+    late = tuple(DelayRow(k, 0.1 - 0.02 * k, about(0.05 - 0.02 * k, 0.04)) for k in range(6))
+    ics = tuple(ICRow(h, about(0.01 * h, 0.02), about(0.012 * h, 0.02), 900) for h in (1, 2, 5))
+    lags = tuple(ICRow(h, about(0.01, 0.02), about(0.012 / (1 + h), 0.02), 900) for h in (0, 1, 2))
+    fifths = tuple(
+        QuantileRow(q, about(0.1 + 0.01 * q, 0.1), about(0.07 + 0.01 * q, 0.1), about(0.01 * q - 0.03, 0.05), 0.6, 4.0)
+        for q in range(1, 6)
+    )
+    ranks = tuple(AutocorrelationRow(lag, about(0.9**lag, 0.02), 900) for lag in (1, 2, 5))
+    made = Explanation(
+        attribution=a, by_year=link_by(a, dates[1:].astype("datetime64[Y]").astype(str)),
+        by_month=link_by(a, dates[1:].astype("datetime64[M]").astype(str)),
+        by_regime=(link("volatility: calm", a.values, returns, a.parts),), heatmap=heatmap(returns, dates[1:], BASIS),
+        exposure=exposure, regimes=regimes, drawdowns=falls(returns, dates, BASIS),
+        rolling=rolling_sharpe(returns, dates[1:], BASIS, min(252, (K - 1) // 3)), costs=costs,
+        delay=BreakevenDelay(late, 2.5, "", BASIS), decay=Decay(ics, lags, 1.0, "next_close", BASIS),
+        quantiles=Quantiles(fifths, about(0.04, 0.1), about(-0.02, 0.1), np.zeros((K, 5)), 5, 0.0005, 900, 1.0, BASIS),
+        autocorrelation=Autocorrelation(ranks, np.full(K, 0.9), BASIS),
+        not_assessed={"universe": "the benchmark has no close on 3 of 9 bars; the market is equal weight"},
+    )  # fmt: skip
+    assert set(a.parts) <= set(PARTS)
+    return dataclasses.replace(made, **changes)
 
 
 def make_report(seed: int = 0, T: int = 1260, language: str = "en", **changes) -> ReportContent:
@@ -341,6 +430,9 @@ def make_report(seed: int = 0, T: int = 1260, language: str = "en", **changes) -
             "Orders decided at a close are filled at the next close.",
             "No market impact.",
         ),
+        explained=make_explained(dates, curves["LSTM top-5"], np.random.default_rng(seed + 2)),
+        search=Search(7, 0.62, 0.44, 0.71),
+        basis=BASIS,
         **make_robust(),
     )
     return dataclasses.replace(content, **changes)

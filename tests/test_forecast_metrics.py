@@ -21,6 +21,7 @@ from hitherto.evaluate.forecast import (
     mse_ratio,
     summarise,
 )
+from hitherto.evaluate.inference import NEWEY_WEST_WARNING, newey_west_t, nonoverlapping_t
 from hitherto.labels import Label
 from hitherto.models.base import Forecast
 from hitherto.seeds import Stream
@@ -168,6 +169,36 @@ def test_summarise_counts_only_out_of_sample_dates():
     assert a.skill.estimate == pytest.approx(1 - a.mse_ratio, abs=1e-12)
     assert a.skill.lo < a.skill.estimate < a.skill.hi
     assert a.horizon == 5
+
+
+def test_summarise_keeps_both_t_statistics_and_the_errors_of_each_date():
+    forecast, label = case()
+    s = summarise(forecast, label, "return_5", rng=Stream(1))
+    daily = s.daily_rank_ic[20:]
+    assert s.rank_ic.newey_west == newey_west_t(daily, 4)
+    assert s.rank_ic.nonoverlapping == nonoverlapping_t(daily, 5)
+    assert s.ic.nonoverlapping.n == 20
+    assert s.rank_ic.newey_west.warning == NEWEY_WEST_WARNING
+    kept = s.to_dict()["rank_ic"]
+    assert kept["newey_west"] == {"t": s.rank_ic.newey_west.t, "n": 100}
+    assert kept["nonoverlapping"] == {"t": s.rank_ic.nonoverlapping.t, "n": 20}
+    error = (forecast.values[..., 1] - label.values[..., 1]) ** 2
+    assert np.isnan(s.daily_error[:20]).all()
+    np.testing.assert_allclose(s.daily_error[20:], error[20:].mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(s.daily_zero[20:], (label.values[20:, :, 1] ** 2).mean(axis=1), rtol=1e-12)
+    assert s.mse_ratio == pytest.approx(np.nansum(s.daily_error) / np.nansum(s.daily_zero), rel=1e-12)
+    # a name without a forecast counts in neither mean; a horizon longer than the dates leaves no second date
+    gap = forecast.values.copy()
+    gap[30, 3] = NAN
+    one = summarise(Forecast("toy", gap, forecast.fold, forecast.names), label, 1, rng=Stream(1))
+    assert one.daily_error[30] == pytest.approx(np.delete(error[30], 3).mean(), rel=1e-12)
+    assert one.daily_zero[30] == pytest.approx((np.delete(label.values[30, :, 1], 3) ** 2).mean(), rel=1e-12)
+    short = ic_summary(daily, np.zeros(100, np.int32), np.random.default_rng(0), horizon=60)
+    assert short.nonoverlapping is None
+    assert short.newey_west == newey_west_t(daily, 59)
+    few = ic_summary(daily[:12], np.zeros(12, np.int32), np.random.default_rng(0), horizon=60)
+    assert few.newey_west is None
+    assert ic_summary(daily[:9], np.zeros(9, np.int32), np.random.default_rng(0)).newey_west is None
 
 
 def test_same_stream_same_summary_and_other_stream_other_interval():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hitherto.errors import ConfigError, DataError
+from hitherto.evaluate import metrics
 from hitherto.evaluate import performance as perf
 from hitherto.exchange.account import Book, Fills
 
@@ -174,8 +175,16 @@ def test_rf_is_a_yearly_fraction():
     assert perf.sharpe(r, 252, 0.0252) == pytest.approx(perf.sharpe(r - 0.0001, 252), rel=1e-12)
     with pytest.raises(ConfigError, match=r"rf is a yearly fraction \(0.03 = 3 % a year\), got 3"):
         perf.sharpe(r, 252, 3)
-    with pytest.raises(ConfigError, match="periods_per_year must be above 0, got 0"):
-        perf.sharpe(r, 0)
+    for p in (0, -252, math.inf, math.nan):
+        for f in (perf.sharpe, perf.cagr, perf.annual_volatility, perf.describe):
+            with pytest.raises(ConfigError, match=rf"periods_per_year must be above 0, got {p}"):
+                f(r, p)
+    for cutoff in (0, 1, 5):
+        for f in (perf.value_at_risk, perf.conditional_value_at_risk):
+            with pytest.raises(
+                ConfigError, match=rf"cutoff is the share of the worst bars \(0.05 = 5 %\), got {cutoff}"
+            ):
+                f(r, cutoff)
 
 
 def test_both_clocks_are_reported():
@@ -235,3 +244,173 @@ def test_a_ruined_or_empty_book_says_so():
     with pytest.raises(DataError, match="book 'toy' has 1 bars; a return needs two"):
         perf.summary(book([100]), 252)
     assert perf.summary(book([100, 50, 0]), 252).total_return == -1
+
+
+# --- metrics.py ---
+
+RETURNS = st.lists(st.integers(-40, 45).map(lambda v: v / 100), min_size=2, max_size=30)
+
+
+def table(r, market=None, p=252, rf=0.02):
+    return {f.name: f for f in metrics.figures(r, periods_per_year=p, rf=rf, costs="gross", market=market)}
+
+
+def test_each_figure_stands_beside_what_it_rests_on():
+    r = np.random.default_rng(0).normal(0.001, 0.01, 300)
+    got = metrics.figures(r, periods_per_year=252, rf=0.03, costs="net of fees and slippage")
+    assert str(got[0]) == (
+        f"total_return {perf.total_return(r):.6g} "
+        "(fraction; 252 bars a year, rf 3.00% a year, compound, net of fees and slippage)"
+    )
+    assert all("252 bars a year, rf 3.00% a year, " in str(f) and str(f).endswith("slippage)") for f in got)
+    assert [f.name for f in got] == [k for k, m in metrics.METRICS.items() if not m.market]
+    with pytest.raises(ConfigError, match="say what was paid before these returns, such as costs='net of fees"):
+        metrics.figures(r, periods_per_year=252, rf=0.03, costs=" ")
+    with pytest.raises(TypeError):
+        metrics.figures(r, costs="gross")  # neither the clock nor rf is assumed
+
+
+def test_a_figure_without_a_value_has_a_reason():
+    r, m = np.full(9, 0.01), np.zeros(9)
+    none = {k: f for k, f in table(r, m).items() if f.value is None}
+    assert {"sharpe", "martin_ratio", "payoff_ratio", "alpha", "up_capture", "beta", "r_squared"} <= set(none)
+    assert all(f.reason for f in none.values())
+    assert str(none["beta"]).startswith("beta none: fewer than two bars of this market, or it stood still (number; ")
+    sunk = table([-0.9, -0.6, -0.3], [0.1, 0.2, 0.3])["alpha"]  # r = 3 m - 120 %
+    assert (sunk.value, sunk.reason[:7]) == (None, "no beta")
+    assert all(f.reason == "" and math.isfinite(f.value) for k, f in table(r, m).items() if k not in none)
+
+
+def test_the_table_and_describe_agree():
+    r = np.random.default_rng(1).standard_t(4, 700) * 0.01
+    told = perf.describe(r, 252, 0.02).to_dict()
+    both = {k: f.value for k, f in table(r).items() if k in told}
+    assert len(both) == 13
+    assert both == {k: told[k] for k in both}
+
+
+@given(RETURNS, st.data())
+def test_identities_of_the_metrics(r, data):
+    m = data.draw(st.lists(st.integers(-40, 45).map(lambda v: v / 100), min_size=len(r), max_size=len(r)))
+    v = {k: f.value for k, f in table(r, m).items()}
+    assert v["ulcer_index"] <= -v["max_drawdown"] + 1e-12
+    assert v["longest_drawdown"] <= len(r)
+    if v["profit_factor"] is not None:
+        assert v["gain_to_pain_ratio"] == pytest.approx(sum(r) / -sum(x for x in r if x < 0), rel=1e-9, abs=1e-12)
+    if v["payoff_ratio"] is not None:  # gains and losses, weighted by how often they come, are the profit factor
+        odds = v["win_rate"] / (1 - v["win_rate"])
+        assert v["payoff_ratio"] * odds == pytest.approx(v["profit_factor"], rel=1e-9)
+    if v["beta"] is not None and v["r_squared"] is not None:
+        assert v["r_squared"] == pytest.approx(v["beta"] * metrics.beta(m, r), rel=1e-9, abs=1e-12)
+    up, down = sum(x > 0 for x in m), sum(x < 0 for x in m)
+    wins = up * (v["up_batting_average"] or 0) + down * (v["down_batting_average"] or 0)
+    ties = sum(x > 0 for x, y in zip(r, m, strict=True) if y == 0)
+    assert v["batting_average"] * len(r) == pytest.approx(wins + ties, abs=1e-9)
+
+
+@given(RETURNS)
+def test_a_market_against_itself(r):
+    v = {k: f.value for k, f in table(r, r).items()}
+    assert v["tracking_error"] == 0
+    assert v["information_ratio"] is None
+    assert v["batting_average"] == 0
+    if np.ptp(r) > 0:
+        assert v["beta"] == pytest.approx(1, abs=1e-12)
+        assert v["alpha"] == pytest.approx(0, abs=1e-12)
+        assert v["r_squared"] == pytest.approx(1, abs=1e-12)
+    assert v["capture"] is None or v["capture"] == pytest.approx(1, abs=1e-12)
+
+
+@given(RETURNS, st.integers(1, 5), st.integers(0, 29))
+def test_rolling_never_sees_what_comes_later(r, window, cut):
+    window, cut = min(window, len(r)), min(cut, len(r) - 1)
+    changed = [*r[: cut + 1], *(0.3 - x / 2 for x in r[cut + 1 :])]
+    for metric, settings in ((perf.sharpe, {"periods_per_year": 12, "rf": 0.01}), (perf.max_drawdown, {})):
+        a, b = (metrics.rolling(metric, window, x, **settings) for x in (r, changed))
+        assert len(a) == len(r) - window + 1
+        known = max(0, cut - window + 2)
+        assert np.array_equal(a[:known], b[:known], equal_nan=True)
+        last = metric(r[len(r) - window :], **settings)
+        assert np.array_equal(a[-1], math.nan if last is None else last, equal_nan=True)
+
+
+@given(RETURNS, st.sampled_from(["week", "month", "quarter", "year"]), st.integers(0, 3000))
+def test_calendar_periods_compound_to_the_whole(r, by, first):
+    dates = np.datetime64("2015-01-01") + first + np.cumsum(np.arange(len(r)) % 9 + 1)
+    start, values = metrics.aggregate_returns(r, dates, by)
+    assert np.prod(1 + values) - 1 == pytest.approx(perf.total_return(r), rel=1e-9, abs=1e-12)
+    assert metrics.cum_returns(r)[-1] == pytest.approx(perf.total_return(r), rel=1e-12, abs=1e-12)
+    assert (np.diff(start) > np.timedelta64(0, "D")).all()
+    assert start[0] <= dates[0]
+    assert (start.astype(int) % 7 == 4).all() if by == "week" else (start == start.astype("datetime64[M]")).all()
+
+
+def test_periods_by_hand():
+    dates = np.array(["2023-12-29", "2024-01-01", "2024-01-31", "2024-04-01"], dtype="datetime64[D]")
+    r = [0.1, 0.2, -0.5, 0.25]
+    expected = {
+        "week": (["2023-12-25", "2024-01-01", "2024-01-29", "2024-04-01"], r),
+        "month": (["2023-12-01", "2024-01-01", "2024-04-01"], [0.1, -0.4, 0.25]),
+        "quarter": (["2023-10-01", "2024-01-01", "2024-04-01"], [0.1, -0.4, 0.25]),
+        "year": (["2023-01-01", "2024-01-01"], [0.1, -0.25]),
+    }
+    assert metrics.aggregate_returns([0.1, 0.1], dates[[0, 0]], "year")[1] == pytest.approx([0.21])  # two bars of a day
+    for by, (days, values) in expected.items():
+        start, got = metrics.aggregate_returns(r, dates, by)
+        assert start.astype(str).tolist() == days
+        assert got == pytest.approx(values, abs=1e-15)
+
+
+def test_metrics_worked_by_hand():
+    # 1 -> .5 -> .75 -> .9: under water to the end; the market 1 -> 1.1 -> .99 -> .99
+    r, m = [-0.5, 0.5, 0.2], [0.1, -0.1, 0.0]
+    v = {k: f.value for k, f in table(r, m, p=3, rf=0.0).items()}
+    assert v["longest_drawdown"] == 3
+    assert v["ulcer_index"] == pytest.approx(math.sqrt((0.25 + 0.0625 + 0.01) / 3), abs=1e-15)
+    assert v["recovery_factor"] == pytest.approx(-0.1 / 0.5, abs=1e-15)
+    assert v["profit_factor"] == pytest.approx(1.4, abs=1e-15)
+    assert v["win_rate"] == pytest.approx(2 / 3, abs=1e-15)
+    assert v["payoff_ratio"] == pytest.approx(0.35 / 0.5, abs=1e-15)
+    assert v["beta"] == pytest.approx(-5, abs=1e-12)
+    assert (v["up_beta"], v["down_beta"]) == (None, None)
+    assert v["capture"] == pytest.approx(-0.1 / -0.01, abs=1e-12)
+    assert v["up_capture"] == pytest.approx((0.5**3 - 1) / (1.1**3 - 1), abs=1e-12)
+    assert (v["batting_average"], v["up_batting_average"], v["down_batting_average"]) == (2 / 3, 0, 1)
+    assert v["beta_fragility_heuristic"] == pytest.approx(0.5 * 0.5 + 0.5 * -0.5 - 0.2, abs=1e-15)
+    assert metrics.longest_drawdown([-0.5, 1.0, 0.1, -0.1]) == 2
+    assert metrics.longest_drawdown([0.1, 0.0]) == 0
+
+
+def test_messages_of_the_metrics():
+    r, days = [0.1, 0.2], np.array(["2024-01-02", "2024-01-01"], dtype="datetime64[D]")
+    for call, kind, message in [
+        (
+            lambda: metrics.beta(r, [0.1]),
+            DataError,
+            "returns and market: 2 and 1 bars; bar k of both must be the same bar",
+        ),
+        (lambda: metrics.capture(r, r, 252, "both"), ConfigError, "side must be 'all', 'up' or 'down', got 'both'"),
+        (lambda: metrics.alpha(r, r, 252, 3.0), ConfigError, r"rf is a yearly fraction \(0.03 = 3 % a year\), got 3"),
+        (lambda: metrics.martin_ratio(r, 252, -1), ConfigError, "rf is a yearly fraction"),
+        (lambda: metrics.information_ratio(r, r, 0), ConfigError, "periods_per_year must be above 0, got 0"),
+        (lambda: metrics.beta(r, [0.1, math.nan]), DataError, "^market: 1 of 2 are NaN, the first at bar 1"),
+        (
+            lambda: metrics.aggregate_returns(r, days, "month"),
+            DataError,
+            "^dates: one is empty or before the one above it; sort the returns by date$",
+        ),
+        (lambda: metrics.aggregate_returns(r, days[:1], "month"), DataError, r"2 returns and dates of shape \(1,\)"),
+        (
+            lambda: metrics.aggregate_returns(r, days[::-1], "day"),
+            ConfigError,
+            "by must be 'week', 'month', .* got 'day'",
+        ),
+        (lambda: metrics.rolling(perf.max_drawdown, 3, r), ConfigError, "a window of 3 bars over series of 2; give"),
+        (
+            lambda: metrics.rolling(metrics.beta, 1, r, [0.1]),
+            ConfigError,
+            "a window of 1 bars over series of 2, 1; give",
+        ),
+    ]:
+        with pytest.raises(kind, match=message):
+            call()

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_toys import EVIL, make_audit, make_report, make_stress
+from report_toys import BASIS, EVIL, make_audit, make_report, make_stress
 
 from hitherto.errors import ConfigError, HithertoError
+from hitherto.evaluate.attribution import BreakevenCost
+from hitherto.evaluate.inference import Interval
 from hitherto.report import figures, findings, html, look, robust, tables
 from hitherto.report.content import (
     Audit,
@@ -35,6 +37,7 @@ from hitherto.report.content import (
     Verdict,
     WeightsHistory,
 )
+from hitherto.report.explained import Explanation
 from hitherto.report.robust import (
     Capacity,
     CapacityRow,
@@ -160,11 +163,14 @@ def test_the_same_content_gives_the_same_bytes(page):
 def test_the_order_of_the_page(page):
     text = Page(page).text
     marks = [
-        "Twenty US stocks", "does not beat equal weight", "Read this first", "vendor-adjusted", "Sharpe ratio, net",
-        "What was tried to catch it cheating", "After costs LSTM top-5", "RankIC averages", "ranks 4 of 6",
-        "Forecasts for AAPL", "the forget gate averages", "names are held", "Costs take", "falls to 0 at 3.4 times",
-        "Half of the net return is gone",
-        "was not traded", "Ahead of equal weight in 2 of 3", "Choosing perfectly",
+        "Twenty US stocks", "does not beat equal weight", "7 trials have read", "Read this first", "vendor-adjusted",
+        "Sharpe ratio, net", "252 bars a year", "What was tried to catch it cheating", "After costs LSTM top-5",
+        "a year the market gave", "Selection added in", "Summed bar by bar",
+        "RankIC averages", "over 1 bar and", "Before costs the top fifth", "Ranks correlate 0.90", "ranks 4 of 6",
+        "Forecasts for AAPL", "the forget gate averages", "names are held", "turnover a year costs",
+        "Costs take", "months gained", "Ahead of equal weight in 2 of 3", "Over 252 bars the Sharpe ratio",
+        "It earned most under", "It paid 5.0", "falls to 0 at 3.4 times", "is gone after 2.5 bars of delay",
+        "Half of the net return is gone", "was not traded", "Choosing perfectly",
         "Features and forecasts recomputed", "Study file", "What the data check saw",
     ]  # fmt: skip
     at = [text.index(mark) for mark in marks]
@@ -223,6 +229,10 @@ def named(n):
         orders=Orders((OrderRow(n, 1, 0, 1.0, 0.0, 1.0),), caption=n),
         capacity=Capacity(not_assessed=n, caption=n), stress=dataclasses.replace(base.stress, caption=n),
         periods=dataclasses.replace(base.periods, caption=n),
+        explained=Explanation(
+            costs=(BreakevenCost(n, Interval(0.001, 0.0, 0.002), 0.0005, 2.0, None, n, BASIS),), size_of=n,
+            not_assessed={"rolling": n, "delay": n},
+        ),
     )  # fmt: skip
 
 
@@ -242,7 +252,7 @@ def test_a_hostile_name_is_text_wherever_it_appears(name, harmless):
     assert shown in Page(page).text
     data = page.split('id="charts">')[1].split("</script>")[0]
     assert not set("<>&\u2028\u2029") & set(data)
-    assert json.loads(data).keys() == {*figures.charts(content)} - {"capacity"}
+    assert json.loads(data).keys() == {*figures.charts(content)} - {"capacity", "rolling", "delay"}
 
 
 def test_chart_labels_are_escaped_for_plotly_which_reads_html():
@@ -278,18 +288,21 @@ def test_clean_replaces_what_moves_a_terminal_or_reorders_text():
 
 PARTS = (
     "equity", "hindsight", "ic", "ladder", "example", "weights", "costs", "hindsight_list", "audit", "stress",
-    "capacity", "orders", "periods", "rules",
+    "capacity", "orders", "periods", "rules", "explained", "search", "basis",
 )  # fmt: skip
+
+
+LITTLE = Explanation(costs=(BreakevenCost("nothing", None, 0.001, None, None, "it does not trade", BASIS),))
 
 
 @pytest.fixture(scope="module")
 def full():
-    return Page(html.render(make_report(T=60))).text
+    return Page(html.render(make_report(T=60, explained=LITTLE))).text
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_may_be_missing(part, full):
-    less = Page(html.render(make_report(T=60, **{part: None}))).text
+    less = Page(html.render(make_report(T=60, **{"explained": LITTLE, part: None}))).text
     assert len(less) < len(full)
     assert "does not beat equal weight" in less
 
@@ -368,7 +381,9 @@ def alarm(content):
 
 
 def test_a_leak_stands_above_the_verdict_whatever_the_verdict_says():
-    content = make_report(T=60, audit=make_audit(rows=(AuditRow("Refit", "", "ok"), AuditRow("Rewrite", "", "LEAK"))))
+    content = make_report(
+        T=60, explained=LITTLE, audit=make_audit(rows=(AuditRow("Refit", "", "ok"), AuditRow("Rewrite", "", "LEAK")))
+    )
     said = "A leak was found (Rewrite): this study used the future, so no figure below can be trusted."
     assert alarm(content) == said
     page = html.render(content)
@@ -460,11 +475,11 @@ def test_equity_title_ranks_the_strategy():
 
 def test_drawdown_title_and_table():
     wealth = np.array([1.0, 1.2, 0.9, 1.0, 1.2, 1.1, 1.3, 1.17])
-    assert words(findings.drawdown(wealth, "en")) == "The deepest fall took 25.0 % and was made good after 3 sessions"
+    assert words(findings.drawdown(wealth, "en")) == "The deepest fall took 25.0 % and was made good after 3 bars"
     rows = tables.falls(DAYS, wealth, "en").rows
     assert [words(r.cells[3].text) for r in rows] == ["−25.0 %", "−10.0 %", "−8.3 %"]
     assert [r.cells[2].text for r in rows] == ["2020-01-05", "—", "2020-01-07"]
-    assert "not made good by the end, 6 sessions later" in findings.drawdown(wealth[::-1].copy(), "en")
+    assert "not made good by the end, 6 bars later" in findings.drawdown(wealth[::-1].copy(), "en")
     assert findings.drawdown(np.arange(1.0, 9.0), "en") == "Wealth never fell below an earlier high"
 
 
@@ -677,11 +692,14 @@ def test_every_chart_has_title_caption_axis_unit_and_table():
     charts = figures.charts(make_report(T=400))
     assert list(charts) == [
         "equity", "drawdown", "hindsight", "ic", "ladder", "example", "gates", "weights", "costs", "cost_years",
-        "stress", "capacity", "orders", "periods",
+        "stress", "capacity", "orders", "periods", "attribution", "attribution_years", "attribution_path", "exposure",
+        "decay", "quantiles", "autocorrelation", "heatmap", "rolling", "regimes", "breakeven", "delay",
     ]  # fmt: skip
+    assert sorted(charts) == sorted(name for _, names in html.SECTIONS for name in names)
     for chart in charts.values():
         assert chart.title
         assert chart.caption
+        assert chart.name in ("example", "gates") or chart.basis.startswith("252 bars a year · risk-free")
         assert chart.table.rows
         layout = chart.figure.layout
         written = [a.text for a in layout.annotations] + [layout.xaxis.title.text, layout.yaxis.title.text]
@@ -709,7 +727,7 @@ def test_a_role_has_one_colour_in_every_chart():
 
 def test_one_switch_turns_gain_and_loss_round():
     for rising_red, gain in ((True, look.RED), (False, look.GREEN)):
-        content = make_report(T=400, rising_red=rising_red)
+        content = make_report(T=400, rising_red=rising_red, explained=None)
         bars = figures.charts(content)["example"].figure.data[0]
         assert all((c == gain) == (y >= 0) for c, y in zip(bars.marker.color, bars.y, strict=True))
         assert f"--up:{gain};" in html.render(content)
@@ -794,20 +812,21 @@ def test_plain_summary_lines_up_and_cannot_move_the_cursor():
     assert len({width(r) for r in rows}) == 1
     assert "does not beat equal weight" in text
     assert "! Prices are vendor-adjusted" in text
+    assert "252 bars a year · risk-free rate 0\u00a0% a year · arithmetic means, drawdown compounded" in text
 
 
 def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / "new" / "报告.html"
-    assert html.write(make_report(T=60), target) == target
+    assert html.write(make_report(T=60, explained=None), target) == target
     first = target.read_bytes()
-    assert first == html.render(make_report(T=60)).encode()
+    assert first == html.render(make_report(T=60, explained=None)).encode()
 
     def broken(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", broken)
     with pytest.raises(HithertoError, match="disk full"):
-        html.write(make_report(T=90), target)
+        html.write(make_report(T=90, explained=None), target)
     assert target.read_bytes() == first
     assert list(target.parent.iterdir()) == [target]
 

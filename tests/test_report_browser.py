@@ -54,7 +54,7 @@ def opened(browser, tmp_path_factory):
     page.on("request", lambda r: seen["requests"].append(r.url))
     page.on("dialog", lambda d: (seen["dialogs"].append(d.message), d.dismiss()))
     page.goto(path.as_uri())
-    page.wait_for_selector("#chart-periods .js-plotly-plot svg.main-svg")
+    page.wait_for_selector("#chart-orders .js-plotly-plot svg.main-svg")
     page.click("#unfold")
     page.wait_for_timeout(200)
     yield page, seen, path
@@ -91,8 +91,9 @@ def test_every_chart_is_drawn_with_marks(opened):
         "e.querySelectorAll('.trace, .hm image, .bars .point').length])"
     )  # fmt: skip
     assert [name for name, *_ in drawn] == [
-        "equity", "drawdown", "hindsight", "ic", "ladder", "example", "gates", "weights", "costs", "cost_years",
-        "stress", "capacity", "orders", "periods",
+        "equity", "drawdown", "hindsight", "attribution", "attribution_years", "attribution_path", "ic", "decay",
+        "quantiles", "autocorrelation", "ladder", "example", "gates", "weights", "exposure", "costs", "cost_years",
+        "heatmap", "periods", "rolling", "regimes", "breakeven", "stress", "delay", "capacity", "orders",
     ]  # fmt: skip
     assert all(pictures > 0 and marks > 0 for _, pictures, marks in drawn), drawn
 
@@ -151,7 +152,7 @@ def test_nothing_is_wider_than_a_phone_or_the_column(browser, opened):
     for width in (390, 1400):
         page = browser.new_page(viewport={"width": width, "height": 800})
         page.goto(path.as_uri())
-        page.wait_for_selector("#chart-periods .js-plotly-plot")
+        page.wait_for_selector("#chart-orders .js-plotly-plot")
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate("document.querySelector('main').getBoundingClientRect().width") <= 1100
         page.close()
@@ -161,7 +162,7 @@ def test_print_shows_every_fold_and_chart_and_folds_them_again(browser, opened):
     _, _, path = opened
     page = browser.new_page(viewport={"width": 1180, "height": 900})
     page.goto(path.as_uri())
-    page.wait_for_selector("#chart-periods .js-plotly-plot")
+    page.wait_for_selector("#chart-orders .js-plotly-plot")
     closed = "[...document.querySelectorAll('details')].filter(d => !d.open).length"
     before = page.evaluate(closed)
     assert before > 5

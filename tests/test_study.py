@@ -1,5 +1,6 @@
 """The straight line: a small study end to end, repeated, resumed, audited; what the run folder holds."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,9 +15,13 @@ from toys import make_panel
 
 import hitherto as ht
 from hitherto.errors import ConfigError, DataError
+from hitherto.evaluate.inference import NEWEY_WEST_WARNING, NEWEY_WEST_WARNING_ZH, ratio_intervals
 from hitherto.features import normalise
 from hitherto.run import Run
+from hitherto.seeds import Stream
 from hitherto.study import Study, bars
+from hitherto.study.core import build_model
+from hitherto.study.result import in_returns
 
 EXPRESSIONS = {"r1": "close / ref(close, 1) - 1", "gap": "close / mean(close, 10) - 1"}
 TABLES = {
@@ -51,6 +56,79 @@ def test_the_run_folder_holds_everything(result):
     report.write_text(report.read_text() + " ")
     with pytest.raises(DataError, match=r"report\.html: missing or changed since the run"):
         result.run.verify()
+
+
+def test_the_verdicts_rows_are_the_same_in_every_place(result):
+    rows = json.loads((result.run.folder / "metrics.json").read_text())["verdict"]["rows"]
+    assert rows == json.loads(result.to_json())["verdict"]["rows"]
+    assert [r["words"] for r in rows] == [r.words for r in result.verdict.rows]
+    shown = [r.answer for r in result.content().verdict.rows][: len(rows)]
+    assert shown == [r["words"] for r in rows]
+    text = result.summary()
+    assert all(f"{r['question']} {r['words']}" in text for r in rows)
+    assert [r["key"] for r in rows] == [
+        "net", "net", "ic", "rank_ic", "error", "naive", "sharpe", "deflated", "track", "holm", "superior",
+        "overfitting",
+    ]  # fmt: skip
+    by = {r["key"]: r for r in rows}
+    assert by["error"]["answer"] == "cannot tell"  # the nets forecast standings within a date
+    assert by["deflated"]["estimate"] == result.deflation.deflated
+    assert by["sharpe"]["estimate"] == result.deflation.probabilistic
+    assert by["superior"]["words"].endswith(" over 4 books")  # two rules of the LSTM, ridge and LightGBM
+    assert by["overfitting"]["words"] == "not assessed: 4 books on 79 bars; 4 books and 240 bars are needed"
+
+
+def test_every_ratio_has_its_interval_and_says_how(result):
+    numbers = json.loads((result.run.folder / "metrics.json").read_text())
+    e = result.evaluation
+    rng = Stream(result.study.settings.seed, "evaluate").child("ratios", e.main).numpy("bootstrap")
+    want = ratio_intervals(result.book.returns, rng, periods_per_year=252)
+    assert e.intervals[e.main] == want
+    assert e.sharpe[e.main] == want["sharpe"]
+    assert {k: tuple(v.values()) for k, v in numbers["intervals"][e.main].items()} == {
+        k: tuple(v) for k, v in want.items()
+    }
+    assert set(numbers["intervals"]) == set(result.books)
+    assert want["calmar"].estimate == e.performance[e.main].calmar
+    assert set(numbers["methods"]) == {"intervals", "annual_net_difference", "forecasts"}
+    assert numbers["methods"]["forecasts"].endswith(NEWEY_WEST_WARNING)
+    assert set(numbers["forecasts"]["lstm"][1]["rank_ic"]["newey_west"]) == {"t", "n"}
+
+
+def test_a_chinese_study_says_it_in_chinese(tmp_path):
+    tables = {"audit": {"level": "off"}, "report": {"language": "zh", "null_books": 0}, "label": {"horizons": [5]}}
+    study = Study(make_panel(T=260, N=12), models=[{"kind": "ridge"}], base=tmp_path, **{**TABLES, **tables})
+    result = study.run(tmp_path / "zh", progress="off")
+    text = result.summary()
+    assert f"此数据上 3 次试验中的 1 次；折减夏普比率 {result.deflation.deflated:.2f}：" in text
+    assert all(f"{r.question_zh} {r.words_zh}" in text for r in result.verdict.rows)
+    assert result.content().verdict.rule.startswith("净收益的配对分块自助法")
+    assert result.content().verdict.rule.endswith(NEWEY_WEST_WARNING_ZH)
+    assert str(result.deflation).startswith("1 of 3 trials on this data; ")
+    last = dataclasses.replace(result.deflation, deflated=None, searched=dataclasses.replace(result.searched, trials=1))
+    assert last.words("zh") == "迄今此数据上唯一的一次试验；组合的收益不给出折减夏普比率"
+    high = dataclasses.replace(result.deflation, deflated=0.96)
+    assert high.words("zh").endswith("折减夏普比率 0.96：超出搜索的运气")
+    by = {r.key: r for r in result.verdict.rows}
+    assert by["error"].unit == "fraction"
+    assert by["error"].estimate is not None  # ridge forecasts returns
+
+
+@pytest.mark.parametrize(
+    ("table", "answer"),
+    [
+        ({"kind": "ridge"}, True),
+        ({"kind": "ridge", "target": "cs_rank"}, False),
+        ({"kind": "lstm", "target": "raw"}, True),
+        ({"kind": "lstm", "target": "raw", "loss": "ic"}, False),
+        ({"kind": "lstm"}, False),
+        ({"kind": "ensemble", "of": {"kind": "mlp", "target": "raw"}}, True),
+        ({"kind": "ensemble", "of": {"kind": "mlp"}}, False),
+        ({"kind": "persistence"}, True),
+    ],
+)
+def test_which_models_forecast_returns(table, answer):
+    assert in_returns(build_model(table, "models.0")) is answer
 
 
 def test_forecasts_are_out_of_sample_only(result):

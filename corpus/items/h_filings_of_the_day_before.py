@@ -1,6 +1,5 @@
 """Looks like l30: filings are joined by date alone, but with a lag of one session, which makes any hour safe."""
 
-
 ITEM = {"leak": None, "kind": "long", "reach": None, "why": "like l30_filings_of_the_weekend_on_friday, lagged"}
 EVENTS = {
     "known_at": [

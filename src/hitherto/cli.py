@@ -176,6 +176,19 @@ def hindsight(
 
 
 @app.command()
+def trials(
+    target: Annotated[Path | None, typer.Argument(metavar="[STUDY.toml | RUN | LEDGER]")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the trials that read the test data, check their chain, and say what so much searching shows on noise."""
+    from hitherto.study import trials as ledger
+
+    text, code = ledger.command(target, as_json=as_json)
+    _print(text)
+    raise typer.Exit(code)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Show versions, threads, device, kernels and extras; measure one LSTM step; advise."""
     from hitherto.doctor import examine

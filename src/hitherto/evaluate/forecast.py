@@ -6,6 +6,7 @@ compiled twin that gives both series in one pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hitherto.errors import ConfigError, DataError
-from hitherto.evaluate.inference import MIN_POINTS, Interval, mean_interval, optimal_block, resampled_means
+from hitherto.evaluate.inference import (
+    MIN_POINTS,
+    Interval,
+    TStat,
+    mean_interval,
+    newey_west_t,
+    nonoverlapping_t,
+    optimal_block,
+    resampled_means,
+)
 from hitherto.labels import Label
 from hitherto.models.base import Forecast
 from hitherto.seeds import Stream
@@ -149,6 +159,8 @@ class ICSummary:
     n: dates with an IC. interval: block-bootstrap interval of the mean, None below 10 dates.
     folds: fold -> the same of its dates.
     reason: why numbers are missing, "" when none is.
+    newey_west: t-statistic of the mean with horizon - 1 lags, None where there is none; it carries the warning to print
+    with it. nonoverlapping: that of every horizon-th date alone, whose labels share no bar.
     """
 
     mean: float | None
@@ -158,6 +170,21 @@ class ICSummary:
     interval: Interval | None
     folds: dict[int, FoldIC]
     reason: str = ""
+    newey_west: TStat | None = None
+    nonoverlapping: TStat | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, without the warning (``inference.NEWEY_WEST_WARNING``)."""
+        lo, hi = (self.interval.lo, self.interval.hi) if self.interval else (None, None)
+        return {
+            "mean": self.mean, "std": self.std, "icir": self.icir, "dates": self.n, "lo": lo, "hi": hi,
+            "newey_west": _t_to_dict(self.newey_west), "nonoverlapping": _t_to_dict(self.nonoverlapping),
+            "folds": {str(k): v.to_dict() for k, v in self.folds.items()}, "reason": self.reason,
+        }  # fmt: skip
+
+
+def _t_to_dict(t: TStat | None) -> dict[str, Any] | None:
+    return None if t is None else {"t": t.t, "n": t.n}
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +192,7 @@ class ForecastSummary:
     """One output of one forecast against what came.
 
     ic, rank_ic: the two IC summaries; daily_ic, daily_rank_ic: (T,) float64 behind them, NaN where there is none.
+    daily_error, daily_zero: (T,) mean squared error of the forecast and of zero over the names of each date.
     mse_ratio: squared error over the zero forecast's; skill: 1 - that ratio, with its interval over dates.
     hit_rate: share of agreeing signs. horizon: bars.
     """
@@ -179,17 +207,13 @@ class ForecastSummary:
     hit_rate: float | None
     daily_ic: Floats
     daily_rank_ic: Floats
+    daily_error: Floats
+    daily_zero: Floats
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers (without the daily series) as plain JSON types."""
         out: dict[str, Any] = {"model": self.model, "output": self.output, "horizon": self.horizon}
-        for name in ("ic", "rank_ic"):
-            s: ICSummary = getattr(self, name)
-            out[name] = {
-                "mean": s.mean, "std": s.std, "icir": s.icir, "dates": s.n,
-                "lo": s.interval.lo if s.interval else None, "hi": s.interval.hi if s.interval else None,
-                "folds": {str(k): v.to_dict() for k, v in s.folds.items()}, "reason": s.reason,
-            }  # fmt: skip
+        out |= {"ic": self.ic.to_dict(), "rank_ic": self.rank_ic.to_dict()}
         skill = list(self.skill) if self.skill else None
         return out | {"mse_ratio": self.mse_ratio, "skill": skill, "hit_rate": self.hit_rate}
 
@@ -214,7 +238,17 @@ def ic_summary(
     elif len(x) < MIN_POINTS:
         why = f"{len(x)} dates are too few for an interval"
     std = float(x.std(ddof=1)) if len(x) > 1 else None
-    return ICSummary(whole.mean, std, whole.icir, len(x), whole.interval, folds, why)
+    return ICSummary(
+        whole.mean, std, whole.icir, len(x), whole.interval, folds, why,
+        _t(newey_west_t, x, horizon - 1), _t(nonoverlapping_t, x, horizon),
+    )  # fmt: skip
+
+
+def _t(of: Callable[[Floats, int], TStat], x: Floats, bars: int) -> TStat | None:
+    try:
+        return of(x, bars) if bars < len(x) else None
+    except DataError:  # too few dates, or a mean without variation
+        return None
 
 
 def _fold_ic(x: Floats, rng: np.random.Generator, horizon: int, draws: int, level: float) -> FoldIC:
@@ -252,19 +286,27 @@ def summarise(
         ic_summary(x, forecast.fold, rng.numpy(name), horizon=horizon, draws=draws, level=level)
         for name, x in (("ic", ic), ("rank_ic", rank_ic))
     ]
+    x, y = pairs(pred, real)
+    error, zero = np.square(x - y), np.square(y)
     return ForecastSummary(
         forecast.model, forecast.names[o], horizon, short[0], short[1], mse_ratio(pred, real),
-        _skill(pred, real, rng.numpy("skill"), horizon, draws, level), hit_rate(pred, real), ic, rank_ic,
+        _skill(error, zero, rng.numpy("skill"), horizon, draws, level), hit_rate(pred, real), ic, rank_ic,
+        _date_means(error), _date_means(zero),
     )  # fmt: skip
 
 
+def _date_means(x: Floats) -> Floats:
+    """Return the mean of each row of ``x`` (T, N) over its numbers, NaN where it has none."""
+    count = (~np.isnan(x)).sum(axis=1)
+    return np.where(count > 0, np.nansum(x, axis=1) / np.maximum(count, 1), np.nan)
+
+
 def _skill(
-    pred: Floats, real: Floats, rng: np.random.Generator, horizon: int, draws: int, level: float
+    errors: Floats, zeros: Floats, rng: np.random.Generator, horizon: int, draws: int, level: float
 ) -> Interval | None:
-    """1 - squared error / squared error of zero, dates drawn in blocks, numerator and denominator together."""
-    x, y = pairs(pred, real)
-    dates = ~np.isnan(x).all(axis=1)
-    error, zero = np.nansum((x[dates] - y[dates]) ** 2, axis=1), np.nansum(y[dates] ** 2, axis=1)
+    """1 - squared errors / those of zero, both (T, N); dates drawn in blocks, numerator and denominator together."""
+    dates = ~np.isnan(errors).all(axis=1)
+    error, zero = np.nansum(errors[dates], axis=1), np.nansum(zeros[dates], axis=1)
     if len(zero) < MIN_POINTS or zero.sum() <= 0:
         return None
     block = min(max(optimal_block(error - zero), float(horizon)), float(len(zero)))

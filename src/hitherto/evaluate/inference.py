@@ -15,11 +15,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hitherto.errors import ConfigError, DataError
+from hitherto.evaluate import performance
 
 Floats = NDArray[np.float64]
 Kind = Literal["circular", "stationary"]
 MIN_POINTS = 10
 CELLS = 1 << 21  # blocks drawn at once: bounds memory (~50 MB) whatever the number of draws
+TAIL = 0.05  # of VaR, CVaR and the tail ratio, as in ``performance``
+RATIOS = (
+    "cagr", "annual_volatility", "sharpe", "sortino", "max_drawdown", "calmar", "omega", "tail_ratio", "value_at_risk",
+    "conditional_value_at_risk", "skew",
+)  # fmt: skip
+NEWEY_WEST_WARNING = (
+    "Newey-West is too sure where labels overlap: of 2,000 worthless factors judged by 20-day labels over 1,480 days, "
+    "11 % came out significant at a nominal 5 % (24 % with automatic lags); every 20th day alone gave 5 %."
+)
+NEWEY_WEST_WARNING_ZH = (
+    "标签重叠时 Newey-West 过于乐观：以 20 日标签、1,480 日检验 2,000 个无效因子，名义 5 % 水平下有 11 % 显著"
+    "（自动滞后阶数时为 24 %）；仅取每第 20 日则为 5 %。"
+)
 
 
 class Interval(NamedTuple):
@@ -36,10 +50,11 @@ class Interval(NamedTuple):
 
 
 class TStat(NamedTuple):
-    """A t-statistic of a mean and the number of observations behind it."""
+    """A t-statistic of a mean, the number of observations behind it, and what to print beside it ("": nothing)."""
 
     t: float
     n: int
+    warning: str = ""
 
 
 def series(x: ArrayLike, what: str = "series", least: int = MIN_POINTS) -> Floats:
@@ -155,51 +170,51 @@ def mean_interval(
     return _percentile(float(v.mean()), means, level)
 
 
-def sharpe_interval(
+def ratio_intervals(
     returns: ArrayLike, rng: np.random.Generator, *, periods_per_year: float, rf: float = 0.0, draws: int = 2000,
-    level: float = 0.95, block: float | None = None, kind: Kind = "circular",
-) -> Interval:  # fmt: skip
-    """Return the annualised Sharpe ratio of simple returns (n,) with its percentile interval.
+    level: float = 0.95, block: float | None = None, kind: Kind = "stationary",
+) -> dict[str, Interval]:  # fmt: skip
+    """Return every headline ratio of simple returns (n,) with its percentile interval, all from the same resamples.
 
-    mean(r - rf / periods_per_year) / std(ddof=1) * sqrt(periods_per_year). Resamples without any variation have no
-    Sharpe ratio and are left out; DataError when the series itself is constant or most resamples are.
-    """
-    v = series(returns, "returns") - rf / periods_per_year
-    if np.ptp(v) <= 1e-13:  # the rounding of an equity curve's returns
-        raise DataError("Sharpe interval: the returns are constant, their deviation is 0; there is no ratio to bound")
-    n, centre, spread = len(v), float(v.mean()), float(v.std())
-    z = (v - centre) / spread  # powers of a standardised series lose no digits
-    first, second = resampled_means(np.stack([z, z * z], axis=1), rng, draws, _length(v, block, kind), kind).T
-    variance = (second - first * first) * n / (n - 1)
-    moving = variance > 1e-12
-    if moving.mean() < 0.5:
-        raise DataError("Sharpe interval: most resamples hold no variation; it moves too rarely to be bounded")
-    year = math.sqrt(periods_per_year)
-    ratios = (first[moving] + centre / spread) / np.sqrt(variance[moving]) * year
-    return _percentile(centre / float(v.std(ddof=1)) * year, ratios, level)
-
-
-def drawdown_interval(
-    returns: ArrayLike, rng: np.random.Generator, draws: int = 500, level: float = 0.95, block: float | None = None,
-    kind: Kind = "circular",
-) -> Interval:  # fmt: skip
-    """Return the maximum drawdown of simple returns (n,), a fraction <= 0, with the percentiles of its resamples.
-
-    The percentiles say what the same days in other orders would have shown; the fall that happened may lie outside.
+    Names and definitions (``RATIOS``) are those of ``performance.Performance``; the estimate is its figure. rf: yearly,
+    a fraction. block: observations, None = the longer ``optimal_block`` of the returns and of their squared deviations.
+    A ratio is left out when the series has none (``Performance.reasons`` says why) or more than half of its resamples
+    have none; the interval is over those that have one. Those of drawdown and Calmar say what the same days in other
+    orders would have shown; those of volatility and of the tails stay too narrow where volatility comes in long swings
+    (80 % of the 95 % ones covered); kurtosis has none (half covered). DataError on NaN, inf, a return below -100 % or
+    fewer than 10 values.
     """
     v = series(returns, "returns")
-    if (v <= -1.0).any():
-        raise DataError("drawdown interval: a return of -100 % or less leaves nothing to resample")
-    n, log = len(v), np.log1p(v)
-    running = np.concatenate([[0.0], np.cumsum(np.concatenate([log, log]))])
-    starts, lengths = draw_blocks(n, rng, draws, _length(v, block, kind), kind)
-    falls = np.empty(draws)
-    for d in range(draws):
-        rows = np.concatenate([np.arange(a, a + k) for a, k in zip(starts[d], lengths[d], strict=True) if k])
-        wealth = np.concatenate([[0.0], np.cumsum(running[rows + 1] - running[rows])])
-        falls[d] = np.expm1((wealth - np.maximum.accumulate(wealth)).min())
-    path = np.concatenate([[0.0], np.cumsum(log)])
-    return _percentile(float(np.expm1((path - np.maximum.accumulate(path)).min())), falls, level)
+    whole = performance.describe(v, periods_per_year, rf)
+    if block is None:
+        block = max(optimal_block(v, kind), optimal_block((v - v.mean()) ** 2, kind))
+    drawn = resampled_ratios(v, rng, draws, float(block), kind, periods_per_year, rf)
+    out = {}
+    for k, name in enumerate(RATIOS):
+        estimate, seen = getattr(whole, name), drawn[~np.isnan(drawn[:, k]), k]
+        if estimate is not None and 2 * len(seen) >= draws:
+            out[name] = _percentile(estimate, seen, level)
+    return out
+
+
+def resampled_ratios(
+    returns: Floats, rng: np.random.Generator, draws: int, block: float, kind: Kind, periods_per_year: float, rf: float
+) -> Floats:
+    """Return (draws, 11) float64: the ``RATIOS`` of each resample of finite simple returns (n,); NaN = it has none."""
+    from hitherto.evaluate import kernels
+
+    with np.errstate(divide="ignore"):
+        log = np.log1p(returns)  # -inf for -100 %: a wealth of 0, and it stays there
+    order = np.argsort(returns, kind="stable")
+    out = np.empty((draws, len(RATIOS)))
+    step = max(1, int(CELLS / (len(returns) / block + 1)))
+    for a in range(0, draws, step):
+        starts, lengths = draw_blocks(len(returns), rng, min(step, draws - a), block, kind)
+        kernels.resampled_ratios(
+            returns, log, order, starts, lengths, float(periods_per_year), rf / periods_per_year, TAIL,
+            performance.ROUNDING, out[a : a + len(starts)],
+        )  # fmt: skip
+    return out
 
 
 def paired_difference(
@@ -221,8 +236,9 @@ def paired_difference(
 def newey_west_t(x: ArrayLike, lags: int | None = None) -> TStat:
     """Return the t-statistic of the mean of ``x`` (n,) under Newey & West (1987), Bartlett weights.
 
-    No small-sample factor. lags: None = floor(4 (n / 100)^(2/9)). With overlapping labels it still rejects too often
-    (0.10 at a nominal 0.05 for 20-bar labels): read it beside ``nonoverlapping_t``.
+    No small-sample factor. lags: None = floor(4 (n / 100)^(2/9)); labels of h bars want h - 1 at least. With labels
+    that overlap it still rejects too often: the result carries ``NEWEY_WEST_WARNING``, to be printed with it; read it
+    beside ``nonoverlapping_t``.
     """
     v = series(x)
     n = len(v)
@@ -233,7 +249,7 @@ def newey_west_t(x: ArrayLike, lags: int | None = None) -> TStat:
     spectrum = e @ e + 2.0 * sum((1.0 - k / (top + 1.0)) * (e[k:] @ e[: n - k]) for k in range(1, top + 1))
     if v.max() == v.min() or spectrum <= 0:
         raise DataError("Newey-West: the series has no variation; its mean has no t-statistic")
-    return TStat(float(v.mean() / (math.sqrt(spectrum) / n)), n)
+    return TStat(float(v.mean() / (math.sqrt(spectrum) / n)), n, NEWEY_WEST_WARNING)
 
 
 def nonoverlapping_t(x: ArrayLike, horizon: int, first: int = 0) -> TStat:

@@ -1,4 +1,4 @@
-"""Compiled twin of the daily ICs. Imported on first use: numba costs a third of a second."""
+"""Compiled twins of the daily ICs and of the resampled ratios. Imported on first use: numba takes .3 s to load."""
 
 from __future__ import annotations
 
@@ -254,3 +254,121 @@ def daily_ics(x, y, least, ic, rank_ic):
         ic[t] = correlation(a, b, m)
         rank_ic[t] = correlation(rank_a, rank_b, m)
     return True
+
+
+@numba.njit(cache=True)
+def _walk(r, log, place, starts, lengths, centre, free, counts):
+    """Walk one resample: sums of powers of r - centre, of gains, losses and squared losses of r - free, the log of
+    the final wealth and of its deepest fall; ``counts`` takes how often each place in the order was drawn."""
+    n = r.size
+    one = two = three = gain = loss = below = wealth = peak = fall = 0.0
+    for b in range(starts.size):
+        i = starts[b]
+        for _ in range(lengths[b]):
+            if i == n:
+                i = 0
+            u = r[i] - centre
+            e = r[i] - free
+            one += u
+            two += u * u
+            three += u * u * u
+            gain += max(e, 0.0)
+            e = min(e, 0.0)
+            loss -= e
+            below += e * e
+            wealth += log[i]
+            peak = max(peak, wealth)
+            fall = min(fall, wealth - peak)
+            counts[place[i]] += 1
+            i += 1
+    return one / n, two / n, three / n, gain, loss, below / n, wealth, fall
+
+
+@numba.njit(cache=True)
+def _between(a, b, share):
+    return a + (b - a) * share if share < 0.5 else b - (b - a) * (1.0 - share)  # as numpy rounds it
+
+
+@numba.njit(cache=True)
+def _order_statistics(counts, ordered, cutoff):
+    """Return smallest, quantile ``cutoff``, mean of the values up to it, quantile 1 - cutoff and largest of the
+    resample that drew ``ordered[k]`` ``counts[k]`` times: exact, from as much of the counts as the tails need."""
+    n = counts.size
+    at = (n - 1) * cutoff
+    k = int(at)
+    seen, place, worst, left, low = 0, -1, 0.0, 0.0, 0.0
+    while seen <= k + 1 and place < n - 1:
+        place += 1
+        if counts[place] == 0:
+            continue
+        v = ordered[place]
+        if seen == 0:
+            low = v
+        if seen <= k:
+            worst += min(counts[place], k + 1 - seen) * v
+            left = v  # ends as the value in place k
+        seen += counts[place]
+    bottom = _between(left, ordered[place], at - k)
+    mean = worst / (k + 1)
+    at = (n - 1) * (1.0 - cutoff)
+    k = int(at)
+    seen, place, right, high = 0, n, 0.0, 0.0
+    while seen < n - k:
+        place -= 1
+        if counts[place] == 0:
+            continue
+        v = ordered[place]
+        if seen == 0:
+            high = v
+        if seen <= n - 2 - k:
+            right = v  # ends as the value in place k + 1
+        seen += counts[place]
+    return low, bottom, mean, _between(ordered[place], right, at - k), high
+
+
+@numba.njit(cache=True)
+def resampled_ratios(r, log, order, starts, lengths, periods, free, cutoff, rounding, out):
+    """Fill ``out`` (draws, 11) with the ratios of each resample of ``r`` (n,) float64; NaN where there is none.
+
+    log: log(1 + r). order: the places of r, sorted. starts, lengths: (draws, k) blocks, each row n long. free: the
+    risk-free return of a bar. rounding: a spread no larger is none. The columns are those of ``inference.RATIOS``.
+    """
+    n = r.size
+    ordered, place, counts = r[order], np.empty(n, np.int64), np.zeros(n, np.int64)
+    place[order] = np.arange(n)
+    running = np.zeros(2 * n + 1)
+    mean = r.mean()
+    for i in range(2 * n):
+        running[i + 1] = running[i] + (r[i % n] - mean)
+    for d in range(out.shape[0]):
+        centre = 0.0  # the resample's own mean, from sums of its blocks: its central moments lose no digits
+        for b in range(starts.shape[1]):
+            centre += running[starts[d, b] + lengths[d, b]] - running[starts[d, b]]
+        centre = centre / n + mean
+        counts[:] = 0
+        one, two, three, gain, loss, below, wealth, fall = _walk(
+            r, log, place, starts[d], lengths[d], centre, free, counts
+        )
+        low, bottom, worst, top, high = _order_statistics(counts, ordered, cutoff)
+        m2 = two - one * one
+        excess = centre + one - free
+        growth = np.expm1(wealth * periods / n)
+        depth = np.expm1(fall)
+        moves = high - low > rounding
+        out[d, :] = np.nan
+        out[d, 0] = growth
+        out[d, 1] = np.sqrt(max(m2, 0.0) * n / (n - 1) * periods)
+        if moves:
+            out[d, 2] = excess / np.sqrt(m2 * n / (n - 1)) * np.sqrt(periods)
+            out[d, 10] = (three - 3 * one * two + 2 * one**3) / m2**1.5
+        if np.sqrt(below) > rounding:
+            out[d, 3] = excess * np.sqrt(periods) / np.sqrt(below)
+        out[d, 4] = depth
+        if depth < -rounding:
+            out[d, 5] = growth / -depth
+        if loss > rounding:
+            out[d, 6] = gain / loss
+        if abs(bottom) > rounding:
+            out[d, 7] = abs(top) / abs(bottom)
+        out[d, 8] = bottom
+        out[d, 9] = worst

@@ -36,58 +36,78 @@ REASONS = {
 }
 
 
-def clean(returns: ArrayLike, nan: Literal["refuse", "drop", "zero"] = "refuse") -> Floats:
+def clean(returns: ArrayLike, nan: Literal["refuse", "drop", "zero"] = "refuse", what: str = "returns") -> Floats:
     """Return ``returns`` as a valid (K,) float64 array of simple returns, fractions per bar.
 
     nan: "refuse" raises a DataError; "drop" leaves the bars out, so the clock runs on observed bars only; "zero"
-    holds cash on them, so the clock counts them. DataError also on inf, on an empty series and on a return below
-    -100 % (equity below zero cannot be compounded).
+    holds cash on them, so the clock counts them. what: its name in the messages. DataError also on inf, on an empty
+    series and on a return below -100 % (equity below zero cannot be compounded).
     """
     r = np.asarray(returns, dtype=np.float64)
     if r.ndim != 1:
-        raise DataError(f"returns: expected one dimension, got shape {r.shape}")
+        raise DataError(f"{what}: expected one dimension, got shape {r.shape}")
     gaps = np.isnan(r)
     if gaps.any() and nan == "refuse":
         raise DataError(
-            f"returns: {int(gaps.sum())} of {len(r)} are NaN, the first at bar {int(np.argmax(gaps))}; "
+            f"{what}: {int(gaps.sum())} of {len(r)} are NaN, the first at bar {int(np.argmax(gaps))}; "
             "say what they mean: clean(returns, nan='drop') or nan='zero'"
         )
     if nan not in ("refuse", "drop", "zero"):
-        raise ConfigError(f"returns: nan must be 'refuse', 'drop' or 'zero', got {nan!r}")
+        raise ConfigError(f"{what}: nan must be 'refuse', 'drop' or 'zero', got {nan!r}")
     r = r[~gaps] if nan == "drop" else np.where(gaps, 0.0, r)
     if not len(r):
-        raise DataError("returns: there is no return in this series")
+        raise DataError(f"{what}: there is no return in this series")
     if np.isinf(r).any():
-        raise DataError(f"returns: infinite at bar {int(np.argmax(np.isinf(r)))}; a price of 0 was divided by")
+        raise DataError(f"{what}: infinite at bar {int(np.argmax(np.isinf(r)))}; a price of 0 was divided by")
     if (r < -1).any():
         k = int(np.argmax(r < -1))
-        raise DataError(f"returns: {r[k]:.2%} at bar {k}; below -100 % there is no equity left to compound")
+        raise DataError(f"{what}: {r[k]:.2%} at bar {k}; below -100 % there is no equity left to compound")
     return r
+
+
+def wealth(returns: ArrayLike) -> Floats:
+    """Return (K + 1,) float64: what 1 has become after each return; entry 0 is the start. DataError beyond float64."""
+    with np.errstate(over="ignore"):
+        w = np.concatenate([[1.0], np.cumprod(1.0 + clean(returns))])
+    if np.isinf(w).any():
+        raise DataError(
+            f"returns: wealth is beyond any number at bar {int(np.argmax(np.isinf(w))) - 1}; "
+            "returns are fractions (0.01 = 1 %), not per cent and not prices"
+        )
+    return w
+
+
+def _final(r: Floats) -> float:
+    with np.errstate(over="ignore"):
+        last = float(np.prod(1.0 + r))
+    return last if math.isfinite(last) else float(wealth(r)[-1])
 
 
 def total_return(returns: ArrayLike) -> float:
     """Return the compounded return of the whole series, a fraction."""
-    return float(np.prod(1.0 + clean(returns)) - 1.0)
+    return _final(clean(returns)) - 1.0
 
 
 def cagr(returns: ArrayLike, periods_per_year: float, years: float | None = None) -> float:
     """Return the compound annual growth rate, a fraction; the clock is n / periods_per_year, or ``years`` if given."""
     r = clean(returns)
+    check_clock(periods_per_year)
     span = len(r) / periods_per_year if years is None else years
     if not span > 0:
         raise ConfigError(f"CAGR: the series must span more than 0 years, got {span:g}")
-    return float(np.prod(1.0 + r) ** (1.0 / span) - 1.0)
+    return grown(_final(r), 1.0 / span, "CAGR")
 
 
 def annual_volatility(returns: ArrayLike, periods_per_year: float) -> float | None:
     """Return std(ddof=1) * sqrt(periods_per_year); None for a single return."""
     r = clean(returns)
+    check_clock(periods_per_year)
     return float(r.std(ddof=1) * math.sqrt(periods_per_year)) if len(r) > 1 else None
 
 
 def sharpe(returns: ArrayLike, periods_per_year: float, rf: float = 0.0) -> float | None:
     """Return mean(r - rf / p) / std(ddof=1) * sqrt(p), p = periods_per_year; None when the returns are constant."""
-    r = clean(returns) - _per_bar(rf, periods_per_year)
+    r = excess(returns, periods_per_year, rf)
     if np.ptp(r) <= ROUNDING:
         return None
     return float(r.mean() / r.std(ddof=1) * math.sqrt(periods_per_year))
@@ -95,15 +115,15 @@ def sharpe(returns: ArrayLike, periods_per_year: float, rf: float = 0.0) -> floa
 
 def sortino(returns: ArrayLike, periods_per_year: float, rf: float = 0.0) -> float | None:
     """Return mean(e) * p / (sqrt(mean(min(e, 0)^2)) * sqrt(p)), e = r - rf / p; None when no e is below 0."""
-    e = clean(returns) - _per_bar(rf, periods_per_year)
+    e = excess(returns, periods_per_year, rf)
     down = math.sqrt(float(np.mean(np.minimum(e, 0.0) ** 2)))
     return float(e.mean() * periods_per_year / (down * math.sqrt(periods_per_year))) if down > ROUNDING else None
 
 
 def drawdown_curve(returns: ArrayLike) -> Floats:
     """Return (K + 1,) float64 <= 0: wealth over its running peak, minus 1; entry 0 is the start: day one can lose."""
-    wealth = np.concatenate([[1.0], np.cumprod(1.0 + clean(returns))])
-    return wealth / np.maximum.accumulate(wealth) - 1.0
+    w = wealth(returns)
+    return w / np.maximum.accumulate(w) - 1.0
 
 
 def max_drawdown(returns: ArrayLike) -> float:
@@ -119,7 +139,7 @@ def calmar(returns: ArrayLike, periods_per_year: float) -> float | None:
 
 def omega(returns: ArrayLike, periods_per_year: float, rf: float = 0.0) -> float | None:
     """Return the sum of gains over the sum of losses against rf / periods_per_year; None without a loss."""
-    e = clean(returns) - _per_bar(rf, periods_per_year)
+    e = excess(returns, periods_per_year, rf)
     loss = float(-e[e < 0].sum())
     return float(e[e > 0].sum()) / loss if loss > ROUNDING else None
 
@@ -132,13 +152,21 @@ def tail_ratio(returns: ArrayLike) -> float | None:
 
 def value_at_risk(returns: ArrayLike, cutoff: float = 0.05) -> float:
     """Return the historical VaR: the ``cutoff`` quantile of the returns (linear interpolation), a fraction per bar."""
-    return float(np.percentile(clean(returns), 100.0 * cutoff))
+    r = clean(returns)
+    _check_cutoff(cutoff)
+    return float(np.percentile(r, 100.0 * cutoff))
 
 
 def conditional_value_at_risk(returns: ArrayLike, cutoff: float = 0.05) -> float:
     """Return the historical CVaR: the mean of the floor((K - 1) cutoff) + 1 worst returns, a fraction per bar."""
-    r = np.sort(clean(returns))
-    return float(r[: int((len(r) - 1) * cutoff) + 1].mean())
+    return tail_mean(clean(returns), cutoff)
+
+
+def tail_mean(x: Floats, cutoff: float) -> float:
+    """Return the mean of the floor((K - 1) cutoff) + 1 lowest of finite ``x`` (K,)."""
+    _check_cutoff(cutoff)
+    last = int((len(x) - 1) * cutoff)
+    return float(np.partition(x, last)[: last + 1].mean())
 
 
 def skew(returns: ArrayLike) -> float | None:
@@ -157,12 +185,35 @@ def _standard(r: Floats) -> Floats | None:
     return None if np.ptp(r) <= ROUNDING else (r - r.mean()) / r.std()
 
 
-def _per_bar(rf: float, periods_per_year: float) -> float:
-    if not periods_per_year > 0:
+def _check_cutoff(cutoff: float) -> None:
+    if not 0 < cutoff < 1:
+        raise ConfigError(f"metrics: cutoff is the share of the worst bars (0.05 = 5 %), got {cutoff!r}")
+
+
+def check_clock(periods_per_year: float) -> None:
+    """Raise a ConfigError unless ``periods_per_year`` is a positive finite number of bars."""
+    if not 0 < periods_per_year < math.inf:
         raise ConfigError(f"metrics: periods_per_year must be above 0, got {periods_per_year!r}")
+
+
+def excess(returns: ArrayLike, periods_per_year: float, rf: float) -> Floats:
+    """Return (K,) float64: valid returns less rf / periods_per_year; ``rf`` is a yearly fraction."""
+    r = clean(returns)
+    check_clock(periods_per_year)
     if not -0.5 < rf < 1:
         raise ConfigError(f"metrics: rf is a yearly fraction (0.03 = 3 % a year), got {rf!r}")
-    return rf / periods_per_year
+    return r - rf / periods_per_year
+
+
+def grown(wealth: float, power: float, what: str) -> float:
+    """Return wealth ** power - 1; DataError where that is beyond float64 (few bars, compounded to a year)."""
+    try:
+        return wealth**power - 1.0
+    except OverflowError:
+        raise DataError(
+            f"{what}: {wealth:.6g} to the power {power:.6g} is beyond any number; "
+            "the series is too short to be annualised"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -237,7 +288,7 @@ def describe(
 ) -> Performance:  # fmt: skip
     """Return every metric of (K,) simple net returns; ``years`` is the calendar length, for the second CAGR."""
     r, p = clean(returns, nan), periods_per_year
-    _per_bar(rf, p)
+    excess(r, p, rf)  # refuses a rate that is no yearly fraction before anything is worked out
     values: dict[str, Any] = {
         "total_return": total_return(r), "cagr": cagr(r, p), "annual_volatility": annual_volatility(r, p),
         "cagr_calendar": None if years is None else cagr(r, p, years),

@@ -16,6 +16,7 @@
     const ticks = Math.max(3, Math.floor(element.clientWidth / 120));
     Object.keys(layout).filter((k) => k.startsWith("xaxis") && layout[k].nticks > ticks)
       .forEach((k) => { layout[k].nticks = ticks; });
+    if (element.clientWidth < 560) data.forEach((trace) => { delete trace.texttemplate; });
     if (touch) layout.dragmode = false;
     Plotly.newPlot(element, data, layout, { ...config, displayModeBar: touch ? false : "hover" });
   };

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from hitherto.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hitherto.evaluate.periods import Basis
+    from hitherto.report.explained import Explanation, Search
     from hitherto.report.robust import Capacity, Orders, Periods, Stress
 
 Floats = NDArray[np.float64]
@@ -353,8 +355,9 @@ class ReportContent:
 
     flags: warnings that must be seen at the top and again in the audit section (restated prices, same-bar fills...).
     rising_red: True colours gains red and losses green (Chinese markets), False the reverse.
-    settings: the resolved study as TOML text. facts: group -> name -> value (versions, seeds,
-    digests, threads, timings).
+    basis: what the figures rest on where they bring none of their own. search: how much was tried on this test data.
+    explained: why the result is what it is. settings: the resolved study as TOML text. facts: group -> name -> value
+    (versions, seeds, digests, threads, timings).
     """
 
     title: str
@@ -379,6 +382,9 @@ class ReportContent:
     orders: Orders | None = None
     periods: Periods | None = None
     rules: Rules | None = None
+    explained: Explanation | None = None
+    search: Search | None = None
+    basis: Basis | None = None
     settings: str = ""
     facts: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     findings: tuple[DataFinding, ...] = ()

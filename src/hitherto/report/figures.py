@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hitherto.report import findings, look, robust, tables
+from hitherto.report import conditions, findings, look, robust, skill, source, tables, timing
 from hitherto.report.content import (
     Costs,
     Dates,
@@ -21,12 +22,15 @@ from hitherto.report.content import (
     ReportContent,
     WeightsHistory,
 )
+from hitherto.report.explained import basis_line
 from hitherto.report.look import Chart, Key
 from hitherto.report.thin import POINTS, thin
 from hitherto.report.words import amount, number, percent, say
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+    from hitherto.evaluate.periods import Compounding
 
 SHOWN_NAMES, SHOWN_COLUMNS, SHOWN_DATES = 25, 400, 252
 
@@ -56,7 +60,29 @@ def charts(content: ReportContent) -> dict[str, Chart]:
         if content.costs.years:
             made.append(cost_years(content.costs, content))
     made += robust.charts(content)
-    return {chart.name: chart for chart in made}
+    if content.explained is not None:
+        x, lang = content.explained, content.language
+        made += [*source.charts(x, content), *skill.charts(x, lang), *timing.charts(x, content)]
+        made += conditions.charts(x, lang)
+    return {chart.name: _rested(chart, content) for chart in made}
+
+
+RESTS: dict[str, tuple[Compounding, str]] = {
+    "equity": ("compound", ""), "drawdown": ("compound", ""), "hindsight": ("compound", "before costs"),
+    "ic": ("none", "before costs"), "ladder": ("simple mean", ""), "weights": ("none", ""),
+    "costs": ("compound", "before and after fees and slippage"), "cost_years": ("none", ""),
+    "stress": ("compound", "at each multiple of the costs"), "capacity": ("compound", ""), "orders": ("none", ""),
+    "periods": ("compound", ""),
+}  # fmt: skip
+
+
+def _rested(chart: Chart, content: ReportContent) -> Chart:
+    """The chart with the line that says what its figures rest on; one that brings its own keeps it."""
+    if chart.basis or content.basis is None or chart.figure is None or chart.name not in RESTS:
+        return chart
+    compounding, paid = RESTS[chart.name]
+    basis = dataclasses.replace(content.basis, compounding=compounding, costs=paid or content.basis.costs)
+    return dataclasses.replace(chart, basis=basis_line(basis, content.language))
 
 
 def styles(content: ReportContent) -> dict[str, tuple[str, str]]:
@@ -138,8 +164,12 @@ def drawdown(part: Equity, content: ReportContent) -> Chart:
     )
     look.frame(fig, 190, say(content.language, "x_fall"))
     title = findings.drawdown(wealth, content.language)
-    table = tables.falls(part.dates, wealth, content.language)
-    return Chart("drawdown", title, say(content.language, "c_fall"), fig, (), table)
+    table, caption = tables.falls(part.dates, wealth, content.language), say(content.language, "c_fall")
+    known = None if content.explained is None else content.explained.drawdowns
+    if known is not None:
+        table = timing.falls_table(known, content.language)
+        caption = say(content.language, "c_fall_under", share=percent(known.under, 0))
+    return Chart("drawdown", title, caption, fig, (), table)
 
 
 def hindsight(part: Hindsight, content: ReportContent) -> Chart:
@@ -362,6 +392,6 @@ def cost_years(part: Costs, content: ReportContent) -> Chart:
         key.append(Key(say(lang, name), colour, "block", (at,)))
     look.frame(fig, 240, say(lang, "x_years"))
     fig.update_layout(barmode="stack", bargap=0.45)
-    fig.update_xaxes(type="linear", tickformat="d", dtick=max(1, len(part.years) // 8), hoverformat="d")
+    look.year_axis(fig, part.years)
     title = findings.cost_years(part, lang)
     return Chart("cost_years", title, say(lang, "c_years"), fig, tuple(key), tables.cost_years(part, lang))

@@ -19,6 +19,7 @@ from hitherto.errors import ConfigError
 from hitherto.files import write_atomic
 from hitherto.report import figures, findings, look, tables
 from hitherto.report.content import Language, ReportContent, Rules
+from hitherto.report.explained import basis_line, search_line
 from hitherto.report.words import clean, say, typeset
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 LARGEST = 7_000_000  # bytes; what a mail server and a phone still take
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("equity", ("equity", "drawdown", "hindsight")),
-    ("ic", ("ic",)),
+    ("source", ("attribution", "attribution_years", "attribution_path")),
+    ("signal", ("ic", "decay", "quantiles", "autocorrelation")),
     ("ladder", ("ladder",)),
     ("example", ("example", "gates")),
-    ("weights", ("weights",)),
-    ("costs", ("costs", "cost_years")),
-    ("robust", ("stress", "capacity", "orders", "periods")),
+    ("held", ("weights", "exposure", "costs", "cost_years")),
+    ("when", ("heatmap", "periods", "rolling", "regimes")),
+    ("firm", ("breakeven", "stress", "delay", "capacity", "orders")),
 )
 
 
@@ -98,6 +100,7 @@ def plain_summary(content: ReportContent) -> str:
         lines += [
             "",
             *_columns([(k.label, typeset(k.value), typeset(k.interval)) for k in content.key_figures], words=1),
+            *([basis_line(content.basis, lang, "b_figures")] if content.basis else []),
         ]
     lines += ["", sentence] if not stop else []
     if content.audit is not None:
@@ -147,6 +150,8 @@ def _parts(content: ReportContent, charts: Mapping[str, Chart]) -> dict[str, Any
         "probes": [(probe, result, times) for (probe, result), times in probes.items()],
         "audit_sentence": sentence,
         "audit_stop": stop,
+        "search": search_line(content.search, lang) if content.search else "",
+        "basis": basis_line(content.basis, lang, "b_figures") if content.key_figures else "",
         "headline": first,
         "headline_second": second if second != first else "",
         "verdict_table": tables.verdict(content.verdict, lang) if content.verdict.rows else None,

@@ -7,6 +7,7 @@ and the hindsight band each have one colour everywhere; vermilion and green only
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class Chart:
     """A figure with everything around it: ``title`` states the finding, ``caption`` how it was computed.
 
     figure: None when there is nothing to draw, only a finding and a table. shown: the table stands open below it.
+    basis: bars a year, risk-free rate, compounding and costs of its figures, as one line.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Chart:
     key: tuple[Key, ...]
     table: Table
     shown: bool = False
+    basis: str = ""
 
 
 def label(text: str, most: int = 0) -> str:
@@ -120,14 +123,32 @@ def colours(scale: list[list[Any]], span: tuple[float, float], title: str, x: fl
     return {"colorscale": scale, "cmin": span[0], "cmax": span[1], "colorbar": bar}
 
 
+def numbers(fig: Figure, title: str, values: list[float] | None = None, text: list[str] | None = None,
+            log: bool = False) -> None:  # fmt: skip
+    """Make the x axis one of numbers, marked at ``values``."""
+    fig.update_xaxes(title={"text": title, "font": {"size": 12}}, tickformat=None, hoverformat=None)
+    fig.update_xaxes(type="log" if log else "linear")
+    if values is not None:
+        fig.update_xaxes(tickvals=values, ticktext=text)
+
+
+def year_axis(fig: Figure, years: Sequence[int]) -> None:
+    """Make the x axis one of calendar years; one or two of them do not fill the chart with their bars."""
+    aside = 0.6 + max(0, 4 - len(years)) / 2
+    ticks = list(years)[:: max(1, -(-len(years) // 10))]
+    fig.update_xaxes(
+        type="linear", tickvals=ticks, tickformat="d", hoverformat="d", range=[min(years) - aside, max(years) + aside]
+    )
+
+
 def is_gate(name: str) -> bool:
     """Whether the name is that of a gate (0 to 1) rather than a state."""
     return name.lower().removesuffix("_gate").removesuffix(" gate") in ("input", "forget", "output", "reset", "update")
 
 
 def days(dates: Dates) -> list[str]:
-    """Dates as plotly reads them."""
-    return [str(d) for d in np.asarray(dates, "datetime64[D]")]
+    """Dates as plotly reads them; with the time of day where they have one."""
+    return [str(d) for d in np.asarray(dates, "datetime64[D]" if dates.dtype == "datetime64[D]" else "datetime64[m]")]
 
 
 def mean(values: Floats) -> float:
@@ -150,3 +171,8 @@ def pale(colour: str) -> str:
     """The colour as a tint for areas."""
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({r},{g},{b},0.16)"
+
+
+def blend(colour: str, share: float) -> str:
+    """The colour mixed with white, ``share`` of it kept."""
+    return "#" + "".join(f"{round(255 + share * (int(colour[i : i + 2], 16) - 255)):02X}" for i in (1, 3, 5))

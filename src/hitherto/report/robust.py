@@ -193,18 +193,26 @@ def stress(part: Stress, lang: Language) -> Chart:
         key.append(Key(name, look.STRATEGY, dash, (at,)))
     look.frame(fig, 260, say(lang, "x_stress"), zero=True)
     times = sorted({r.times for r in part.rows})
-    _numbers(fig, say(lang, "x_times"), times, [f"× {t:g}" for t in times])
+    look.numbers(fig, say(lang, "x_times"), times, [f"× {t:g}" for t in times])
     if 0 < part.breakeven < math.inf:
         fig.add_scatter(
             x=[part.breakeven], y=[0.0], mode="markers+text", name=say(lang, "breakeven"), showlegend=False,
             text=[f"× {_multiple(part.breakeven)}"],
-            textposition="top left" if part.breakeven > 0.85 * times[-1] else "top right",
+            textposition=_beside_the_lines(part, times[-1]),
             marker={"color": look.INK, "size": 8, "symbol": "x-thin", "line": {"color": look.INK, "width": 2}},
         )  # fmt: skip
     title, caption = stress_title(part, lang), part.caption or say(lang, "c_stress")
     if 0 < part.breakeven < math.inf:
         caption = say(lang, "c_cross", caption=caption)
-    return Chart("stress", title, caption, fig, tuple(key), stress_table(part, lang), shown=True)
+    return Chart("stress", title, caption, fig, tuple(key), stress_table(part, lang))
+
+
+def _beside_the_lines(part: Stress, most: float) -> str:
+    """Where the break-even is written: away from the lines of the delays and the edge of the chart."""
+    late = max((r.delay for r in part.rows), default=0)
+    if part.net(1.0, late) > part.net(1.0):
+        return "bottom left"
+    return "top left" if part.breakeven > 0.85 * most else "top right"
 
 
 def capacity_title(part: Capacity, lang: Language) -> str:
@@ -247,7 +255,7 @@ def capacity(part: Capacity, lang: Language) -> Chart:
         )  # fmt: skip
     look.frame(fig, 240, say(lang, "x_stress"), zero=True)
     capitals = [r.capital for r in part.rows]
-    _numbers(fig, say(lang, "x_capital"), capitals, [amount(c, lang) for c in capitals], log=True)
+    look.numbers(fig, say(lang, "x_capital"), capitals, [amount(c, lang) for c in capitals], log=True)
     caption = part.caption or say(
         lang, "c_capacity", cap=percent(part.cap, 0), impact=number(part.impact, 1), net=percent(part.base, 1, True)
     )
@@ -305,7 +313,7 @@ def orders(part: Orders, lang: Language) -> Chart:
         key.append(Key(say(lang, name), colour, "block", (at,)))
     look.frame(fig, 84 + 28 * len(lacking), "", hover="closest")
     fig.update_layout(barmode="stack", bargap=0.35)
-    _numbers(fig, say(lang, "x_orders"))
+    look.numbers(fig, say(lang, "x_orders"))
     fig.update_xaxes(showgrid=True, gridcolor=look.RULE)
     names = [look.label(_known(f"o_{r.reason}", r.reason, lang), 24) for r in lacking]
     fig.update_yaxes(tickvals=list(range(len(lacking))), ticktext=names, showgrid=False, ticklabelstandoff=6)
@@ -354,7 +362,7 @@ def periods(part: Periods, content: ReportContent) -> Chart:
     )  # fmt: skip
     look.frame(fig, 230, say(lang, "x_excess" if beside else "x_gain"), zero=True)
     fig.update_layout(bargap=0.45)
-    fig.update_xaxes(type="linear", tickformat="d", dtick=max(1, len(part.rows) // 8), hoverformat="d")
+    look.year_axis(fig, [r.year for r in part.rows])
     own = say(lang, "c_periods", n=max(r.sessions for r in part.rows), short=SHORT) if beside else ""
     own = own or say(lang, "c_periods_alone", short=SHORT)
     title, table = periods_title(part, lang), periods_table(part, lang)
@@ -383,12 +391,3 @@ def _share(value: float) -> str:
 def _known(key: str, text: str, lang: Language) -> str:
     """The fixed phrase when there is one, else the text as it is."""
     return say(lang, key) if key in WORDS else text
-
-
-def _numbers(fig: look.Figure, title: str, values: list[float] | None = None, text: list[str] | None = None,
-             log: bool = False) -> None:  # fmt: skip
-    """Make the x axis one of numbers, marked at ``values``."""
-    fig.update_xaxes(title={"text": title, "font": {"size": 12}}, tickformat=None, hoverformat=None)
-    fig.update_xaxes(type="log" if log else "linear")
-    if values is not None:
-        fig.update_xaxes(tickvals=values, ticktext=text)

@@ -25,7 +25,7 @@ from hitherto.report.content import (
     Verdict,
     WeightsHistory,
 )
-from hitherto.report.words import DASH, amount, interval, number, percent, say
+from hitherto.report.words import DASH, amount, interval, number, percent, say, typeset
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,17 @@ def _years(dates: Dates) -> Iterator[tuple[int, NDArray[np.intp]]]:
 
 
 def verdict(part: Verdict, language: Language) -> Table:
-    """Questions, estimates, intervals, answers."""
+    """Questions, answers, estimates with their intervals; a row whose words say its figure has none."""
     rows = []
     for r in part.rows:
         fraction = r.unit == "fraction"
-        value = percent(r.estimate, 2, sign=True) if fraction else number(r.estimate, 2, sign=True)
-        bounds = interval(Estimate(r.estimate, r.lo, r.hi), fraction, 2) or DASH
-        rows.append(_row(r.question, r.answer, value, bounds))
-    return Table(tuple(say(language, k) for k in ("question", "answer", "estimate", "interval")), tuple(rows), words=2)
+        digits = 2 if fraction or not abs(r.estimate) < 0.1 else 3  # a correlation of 0.004 is not 0.00
+        value = percent(r.estimate, digits, sign=True) if fraction else number(r.estimate, digits, sign=True)
+        cell = Cell("" if math.isnan(r.estimate) else value)
+        if cell.text:
+            cell = Cell(value, interval(Estimate(r.estimate, r.lo, r.hi), fraction, digits))
+        rows.append(_row(r.question, typeset(r.answer), cell))
+    return Table(tuple(say(language, k) for k in ("question", "answer", "estimate")), tuple(rows), words=2)
 
 
 def equity(part: Equity, language: Language) -> Table:

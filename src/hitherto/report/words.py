@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from hitherto.report.content import Estimate, Language
+from hitherto.report.words_explained import EXPLAINED
 from hitherto.report.words_robust import ROBUST
 
 NBSP = "\u00a0"
@@ -99,19 +100,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "numbers": ("The numbers behind this chart", "图表数据"),
     "how_verdict": ("How the verdict was reached", "结论依据"),
     "question": ("Question", "问题"),
-    "estimate": ("Estimate", "估计"),
-    "interval": ("95 % interval", "95 % 区间"),
+    "estimate": ("Estimate, 95 % interval", "估计与 95 % 区间"),
     "answer": ("Answer", "回答"),
     "beware": ("Read this first", "请先阅读"),
     "contents": ("Contents", "目录"),
     # sections
     "s_tried": ("What was tried to catch it cheating", "为抓出作弊所做的尝试"),
     "s_equity": ("Equity", "净值"),
-    "s_ic": ("Forecast skill over time", "预测能力随时间的变化"),
     "s_ladder": ("The ladder of models", "模型阶梯"),
     "s_example": ("One asset's forecast", "单一资产的预测"),
-    "s_weights": ("Weights", "持仓权重"),
-    "s_costs": ("Costs", "成本"),
     "s_hindsight": ("With hindsight", "事后上下界"),
     "s_audit": ("Audit in detail", "审计明细"),
     "s_settings": ("Settings", "设置"),
@@ -168,12 +165,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "f_equity_alone": ("After costs {name} turned 1.00 into {end}", "扣除成本后 {name} 把 1.00 变为 {end}"),
     "f_equity_none": ("No strategy curve was given", "未给出策略净值曲线"),
     "f_fall": (
-        "The deepest fall took {depth} and was made good after {n} sessions",
-        "最大回撤 {depth}，历时 {n} 个交易日收复",
+        "The deepest fall took {depth} and was made good after {n} bars",
+        "最大回撤 {depth}，历时 {n} 根 K 线收复",
     ),
     "f_fall_open": (
-        "The deepest fall took {depth} and was not made good by the end, {n} sessions later",
-        "最大回撤 {depth}，至期末 {n} 个交易日仍未收复",
+        "The deepest fall took {depth} and was not made good by the end, {n} bars later",
+        "最大回撤 {depth}，至期末 {n} 根 K 线仍未收复",
     ),
     "f_fall_none": ("Wealth never fell below an earlier high", "净值从未低于此前高点"),
     "f_band": (
@@ -334,15 +331,13 @@ WORDS: dict[str, tuple[str, str]] = {
     "state_scale": ("state, around 0", "状态：以 0 为中心"),
     # table heads
     "year": ("Year", "年份"),
-    "day": ("Date", "日期"),
     "first": ("Start", "起点"),
     "last": ("Last session of", "年末"),
-    "book": ("Book", "组合"),
     "high": ("High before", "前高"),
     "low": ("Low", "低点"),
     "end": ("Made good", "收复"),
     "depth": ("Depth", "深度"),
-    "sessions": ("Sessions under water", "水下交易日"),
+    "sessions": ("Bars under water", "水下根数"),
     "model": ("Model", "模型"),
     "net_return": ("Net return a year", "年化净收益"),
     "sharpe": ("Net Sharpe", "净夏普"),
@@ -389,4 +384,5 @@ WORDS: dict[str, tuple[str, str]] = {
     "where": ("Where", "位置"),
     "finding": ("Finding", "发现"),
     **ROBUST,
+    **EXPLAINED,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 ROBUST: dict[str, tuple[str, str]] = {
-    "s_robust": ("Robustness", "稳健性"),
     # the null band behind the equity chart
     "null": ("Permuted scores, middle 95 %", "打乱得分，中间 95 %"),
     "null_low": ("Permuted 2.5 %", "打乱 2.5 %"),
@@ -141,18 +140,18 @@ ROBUST: dict[str, tuple[str, str]] = {
     ),
     "c_periods": (
         "Compounded net return of each calendar year less that of equal weight under the same costs; the "
-        "title counts years of {short} sessions or more. A year's Sharpe ratio has a wide interval: it is {n} sessions "
+        "title counts years of {short} bars or more. A year's Sharpe ratio has a wide interval: it is {n} bars "
         "or fewer.",
-        "每个日历年的复利净收益减去同等成本下等权组合的收益；标题只计不少于 {short} 个交易日的年份。"
-        "单年夏普区间很宽：至多 {n} 个交易日。",
+        "每个日历年的复利净收益减去同等成本下等权组合的收益；标题只计不少于 {short} 根 K 线的年份。"
+        "单年夏普区间很宽：至多 {n} 根。",
     ),
     "c_periods_alone": (
-        "Compounded net return of each calendar year; the title counts years of {short} sessions or more.",
-        "每个日历年的复利净收益；标题只计不少于 {short} 个交易日的年份。",
+        "Compounded net return of each calendar year; the title counts years of {short} bars or more.",
+        "每个日历年的复利净收益；标题只计不少于 {short} 根 K 线的年份。",
     ),
     "x_excess": ("Net return above equal weight, % of the year", "相对等权的当年净收益，%"),
     "x_gain": ("Net return, % of the year", "当年净收益，%"),
-    "days": ("Sessions", "交易日"),
+    "days": ("Bars", "K 线数"),
     "year_return": ("Net return", "净收益"),
     "excess": ("Above equal weight", "相对等权"),
     "turnover_year": ("Turnover, ×", "换手率，倍"),

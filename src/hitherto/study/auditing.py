@@ -239,6 +239,22 @@ def _talks(name: str, fitted: FittedNet) -> Callable[[Stream], ProbeResult]:
     return check
 
 
+def trials_counted(trials: int) -> Callable[[Stream], ProbeResult]:
+    """Return P11 on a run: its test was read by so many trials, and the ledger keeps count before each reading.
+
+    A search is no leak where every trial is counted and the Sharpe ratio deflated by them.
+    """
+
+    def check(rng: Stream) -> ProbeResult:
+        many = "one trial has" if trials == 1 else f"{trials} trials have"
+        return ProbeResult(
+            "P11", "trial ledger", f"{many} read this test, each written down before", "ok",
+            "the Sharpe ratio is deflated by all of them", looked=("L19",),
+        )  # fmt: skip
+
+    return check
+
+
 def _date_by_date(net: nn.Module, x: Tensor) -> Tensor:
     """How a net of dates predicts: x (L, D, NAMES * F) -> (D, NAMES * C), one date at a time."""
     import torch

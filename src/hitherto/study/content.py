@@ -11,25 +11,26 @@ from numpy.typing import NDArray
 
 from hitherto import hindsight
 from hitherto.evaluate.inference import MIN_POINTS, mean_interval
+from hitherto.evaluate.periods import Basis
 from hitherto.exchange.actions import told
 from hitherto.exchange.terms import Costs
 from hitherto.market import sample
 from hitherto.models.glassbox import LSTMCell
+from hitherto.panel import Panel
 from hitherto.report import content as c
 from hitherto.report import words
+from hitherto.report.explained import Explanation, Search
 from hitherto.seeds import Stream
 from hitherto.study import stress, top
 from hitherto.study.core import Fit
 from hitherto.study.evaluate import EQUAL, HOLD
+from hitherto.study.explaining import NET, explain
 from hitherto.study.result import Result
+from hitherto.study.trials import ENOUGH
 
 Floats = NDArray[np.float64]
 ROLLING = 60
 MOST_LINES = 6  # models drawn beside the strategy, equal weight, buy and hold and the benchmark
-LADDER = (
-    "IC and RankIC: mean over dates of the cross-sectional correlation with the realised {}; 95 % block-bootstrap "
-    "intervals. Every book trades under the same rule and costs."
-)
 
 
 def content(r: Result) -> c.ReportContent:
@@ -37,7 +38,7 @@ def content(r: Result) -> c.ReportContent:
     s, panel = r.study.settings, r.prepared.panel
     seen, desk = hindsight_of(r), desk_of(r)
     return c.ReportContent(
-        title=s.report.title or f"{s.name}: {r.evaluation.main}",
+        title=s.report.title or say(r, "y_title", study=s.name, book=r.evaluation.main),
         subtitle=top.subtitle(r),
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         language=s.report.language,
@@ -49,13 +50,16 @@ def content(r: Result) -> c.ReportContent:
         equity=equity(r, desk),
         hindsight=seen,
         ic=ic_series(r),
-        ladder=c.Ladder(ladder(r), LADDER.format(r.prepared.label.names[r.evaluation.output])),
+        ladder=c.Ladder(ladder(r), say(r, "y_ladder", label=r.prepared.label.names[r.evaluation.output])),
         example=example(r),
         weights=weights(r),
         costs=costs(r),
         hindsight_list=hindsight_list(r),
         rules=rules(r),
         **stress.parts(desk),
+        explained=explained(r),
+        search=search(r),
+        basis=Basis(s.periods_per_year, 0.0, "compound", NET),
         settings=r.study.toml(),
         facts=facts(r),
         findings=tuple(c.DataFinding(f.code, f.where, f.text, f.count) for f in panel.findings),
@@ -64,11 +68,52 @@ def content(r: Result) -> c.ReportContent:
     )
 
 
+def say(r: Result, key: str, **values: object) -> str:
+    """Return a phrase of the report in its language."""
+    return words.say(r.study.settings.report.language, key, **values)
+
+
+def shown(r: Result, name: str) -> str:
+    """Return the name of a book or model as the report writes it: the fixed ones in its language."""
+    return say(r, f"y_{name}") if name in (EQUAL, HOLD, "benchmark", *_NAIVE) else name
+
+
+def moments(panel: Panel) -> NDArray[np.datetime64]:
+    """Return (T,) the sessions, or the local minute of each bar where a session has more than one."""
+    if len(np.unique(panel.sessions)) == len(panel.sessions):
+        return panel.sessions
+    import polars as pl
+
+    local = pl.Series(panel.times).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(panel.zone)
+    return local.dt.replace_time_zone(None).to_numpy().astype("datetime64[m]")
+
+
 def desk_of(r: Result) -> stress.Desk:
     """Return the strategy on its market, for everything that is varied about it."""
     market = r.evaluation.floor
     short = bool((r.evaluation.weights[r.evaluation.main].values < 0).any())
     return stress.desk(r.study, r.prepared, r.evaluation, market.costs, market.laid(short=short), market.events)
+
+
+def explained(r: Result) -> Explanation:
+    """Return why the result is what it is, as the report takes it."""
+    x = explain(r)
+    out = {f.name: getattr(x, f.name) for f in dataclasses.fields(Explanation)}
+    first, last = top.span(r)
+    dates = moments(r.prepared.panel)[first : last + 1]
+    if x.exposure is not None:
+        out["exposure"] = dataclasses.replace(x.exposure, dates=dates)
+    if x.rolling is not None:
+        out["rolling"] = dataclasses.replace(x.rolling, dates=dates[x.rolling.window :])
+    return Explanation(**out)
+
+
+def search(r: Result) -> Search:
+    """Return how much was searched on this test data, as this run counted it; Sharpe ratios a year."""
+    d, per = r.deflation, r.study.settings.periods_per_year
+    luck = top.known(d.searched.luck) * per**0.5
+    return Search(d.searched.trials, top.known(r.evaluation.performance[r.evaluation.main].sharpe), luck,
+                  top.known(d.deflated), ENOUGH)  # fmt: skip
 
 
 def rules(r: Result) -> c.Rules | None:
@@ -84,10 +129,7 @@ def rules(r: Result) -> c.Rules | None:
     five, chance = seen.at_five or 0, seen.by_chance or 0.0
     if told is None or five <= 2 * chance:
         return told
-    hint = (
-        f"{five:,} closes stand exactly 5 % from the one before and at the day's high or low, where chance would put "
-        f"{chance:,.0f}: some names were ST, and their limit is taken too wide."
-    )
+    hint = say(r, "y_hint", n=f"{five:,}", m=f"{chance:,.0f}")
     return dataclasses.replace(told, assumptions=(*told.assumptions, hint))
 
 
@@ -112,18 +154,16 @@ def equity(r: Result, desk: stress.Desk) -> c.Equity:
         known = np.flatnonzero(np.isfinite(e.benchmark))
         base = e.benchmark[known[0]] / curves[EQUAL][known[0]]
         curves["benchmark"], roles["benchmark"] = e.benchmark / base, "benchmark"
-    caption = (
-        f"Net of costs, fills at the {r.study.settings.exchange.fill.replace('_', ' ')}, wealth 1 at the start. "
-        "An end point is one draw of many: the intervals say how firm it is."
-    )
+    caption = say(r, "y_equity", fill=say(r, f"fill_{r.study.settings.exchange.fill}"))
     if left_out:
-        caption += f" {len(left_out)} further books are in the ladder only."
+        caption += say(r, "y_equity_more", n=len(left_out))
     undrawn = {n: float(e.books[n].equity[-1] / e.books[n].equity[0]) for n in left_out}
     draws = r.study.settings.report.null_books
     null = stress.null_band(desk, draws) if draws else None
     if draws and null is None:
-        caption += " No band of permuted scores: hundreds of books of the convex optimiser would take hours."
-    return c.Equity(panel.sessions[first : last + 1], curves, roles, caption, undrawn, null)
+        caption += say(r, "y_equity_no_null")
+    curves, roles = {shown(r, n): v for n, v in curves.items()}, {shown(r, n): v for n, v in roles.items()}
+    return c.Equity(moments(panel)[first : last + 1], curves, roles, caption, undrawn, null)
 
 
 def hindsight_of(r: Result) -> c.Hindsight | None:
@@ -145,8 +185,8 @@ def hindsight_of(r: Result) -> c.Hindsight | None:
     rng = Stream(r.study.settings.seed, "hindsight")
     random = hindsight.random_capture(panel, p.k, rows, rng=rng.numpy("random"))
     return c.Hindsight(
-        panel.sessions[rows + 1], np.cumprod(np.r_[1.0, 1.0 + best]), np.cumprod(np.r_[1.0, 1.0 + worst]),
-        f"the best and the worst {p.k} names of every rebalance, chosen with perfect foresight, before costs",
+        moments(panel)[rows + 1], np.cumprod(np.r_[1.0, 1.0 + best]), np.cumprod(np.r_[1.0, 1.0 + worst]),
+        say(r, "y_hindsight", k=p.k),
         _captured(mine, best, worst, rng.numpy("capture")), c.Estimate(random.mean, random.low, random.high),
     )  # fmt: skip
 
@@ -177,7 +217,7 @@ def ic_series(r: Result) -> c.IcSeries | None:
     counts = np.r_[count[window - 1], count[window:] - count[:-window]]
     rolling[window - 1 :] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     mean = top.estimate(s.rank_ic.interval, s.rank_ic.mean)
-    return c.IcSeries(r.prepared.panel.sessions[first : last + 1], daily, rolling, window, mean, model)
+    return c.IcSeries(moments(r.prepared.panel)[first : last + 1], daily, rolling, window, mean, model)
 
 
 def ladder(r: Result) -> tuple[c.LadderRow, ...]:
@@ -187,12 +227,11 @@ def ladder(r: Result) -> tuple[c.LadderRow, ...]:
     for model, summaries in e.summaries.items():
         s, name = summaries[e.output], e.of_model.get(model)
         role: c.Role = "strategy" if name == e.main else "baseline" if model in _NAIVE else "model"
-        rows.append(c.LadderRow(
-            model, role, top.estimate(s.ic.interval, s.ic.mean), top.estimate(s.rank_ic.interval, s.rank_ic.mean),
-            top.known(s.ic.icir), **_traded(r, name),
-        ))  # fmt: skip
+        ic, rank = (top.estimate(x.interval, x.mean) for x in (s.ic, s.rank_ic))
+        rows.append(c.LadderRow(shown(r, model), role, ic, rank, top.known(s.ic.icir), **_traded(r, name)))
     others = [n for n in e.books if n in (EQUAL, HOLD) or n not in e.of_model.values()]
-    rows += [c.LadderRow(n, "baseline" if n in (EQUAL, HOLD) else "model", **_traded(r, n)) for n in others]
+    for n in others:
+        rows.append(c.LadderRow(shown(r, n), "baseline" if n in (EQUAL, HOLD) else "model", **_traded(r, n)))
     return tuple(rows)
 
 
@@ -219,12 +258,11 @@ def example(r: Result) -> c.Example | None:
     if not len(rows):
         return None
     fits = [f for f in r.fits if f.model.name == model]
-    target = getattr(r.study.models[0], "target", "raw")
+    target, h = getattr(r.study.models[0], "target", "raw"), label.horizons[o]
     return c.Example(
-        panel.symbols[n], panel.sessions[rows], label.values[rows, n, o], forecast.values[rows, n, o], model,
-        f"{label.horizons[o]} bar{'s' * (label.horizons[o] > 1)}", target == "raw", _gates(r, fits[-1], n),
-        f"The last {len(rows)} forecasts of {panel.symbols[n]}, out of sample, and the {label.horizons[o]}-bar return "
-        "realised after each.",
+        panel.symbols[n], moments(panel)[rows], label.values[rows, n, o], forecast.values[rows, n, o], model,
+        say(r, "y_horizon_1" if h == 1 else "y_horizon_n", n=h), target == "raw", _gates(r, fits[-1], n),
+        say(r, "y_example", n=len(rows), name=panel.symbols[n], h=h),
     )  # fmt: skip
 
 
@@ -242,7 +280,7 @@ def _gates(r: Result, fit: Fit, n: int) -> c.Gates | None:
     names = {"input": trace.i, "forget": trace.f, "output": trace.o, "candidate": trace.g, "cell": trace.c,
              "hidden": trace.h}  # fmt: skip
     values = {k: np.asarray(v[:, 0, :], np.float64) for k, v in names.items()}
-    return c.Gates(r.prepared.panel.sessions[t], values, "First layer, recomputed in NumPy from the saved weights.")
+    return c.Gates(r.prepared.panel.sessions[t], values, say(r, "y_gates"))
 
 
 def weights(r: Result) -> c.WeightsHistory:
@@ -255,8 +293,8 @@ def weights(r: Result) -> c.WeightsHistory:
     panel = r.prepared.panel
     names = tuple(panel.symbols[i] for i in top)
     long, short = (float((side * w.values[rows] > 0).sum() / max(1, len(rows))) for side in (1, -1))
-    return c.WeightsHistory(panel.sessions[rows], names, w.values[np.ix_(rows, top)],
-                            f"Weights as decided; the {len(top)} names held most.", (long, short))  # fmt: skip
+    return c.WeightsHistory(moments(panel)[rows], names, w.values[np.ix_(rows, top)],
+                            say(r, "y_weights", n=len(top)), (long, short))  # fmt: skip
 
 
 def costs(r: Result) -> c.Costs:
@@ -268,7 +306,7 @@ def costs(r: Result) -> c.Costs:
         stop=book.start + len(book.equity),
     )  # fmt: skip
     first, last = top.span(r)
-    dates = panel.sessions[first : last + 1]
+    dates = moments(panel)[first : last + 1]
     years = dates.astype("datetime64[Y]").astype(int) + 1970
     before = np.r_[book.equity[:1], book.equity[:-1]]
     each = sorted(set(years.tolist()))
@@ -276,9 +314,9 @@ def costs(r: Result) -> c.Costs:
     growth = [float((b.equity[-1] / b.equity[0]) ** (per / max(1, len(b.equity) - 1)) - 1) for b in (free, book)]
     return c.Costs(
         dates, free.equity / free.equity[0], book.equity / book.equity[0], growth[0], growth[1],
-        "compound annual return", tuple(each), tuple(float((book.fees / before)[years == y].sum()) for y in each),
+        say(r, "y_basis"), tuple(each), tuple(float((book.fees / before)[years == y].sum()) for y in each),
         tuple(float((book.slippage / before)[years == y].sum()) for y in each),
-        "Gross: the same decisions traded at the same prices without fees or slippage.",
+        say(r, "y_costs"),
     )  # fmt: skip
 
 
@@ -300,30 +338,30 @@ def hindsight_list(r: Result) -> c.HindsightList:
         float(f(panel, costs, first, last + 1, fill=fill, rules=laid).log_wealth[-1]) / np.log(10)
         for f in (hindsight.best_path, hindsight.worst_path)
     )
-    caption = (
-        f"One asset per {every}, chosen after the fact, no costs. Nobody could have known. One holding a bar, fills "
-        f"at the {fill.replace('_', ' ')}, {e.fee_bps + e.slippage_bps:g} bps a side and the duties of the rules "
-        f"(fractional shares, exact search) takes 1 to between 10^{down:.1f} and 10^{up:.1f}"
-    )
+    caption = say(
+        r, "y_list", every=say(r, f"y_{every}"), fill=say(r, f"fill_{fill}"), bps=f"{e.fee_bps + e.slippage_bps:g}",
+        low=f"10^{down:.1f}", high=f"10^{up:.1f}",
+    )  # fmt: skip
     # the search pays by factor; a book paid by announced actions may get more
-    bound = ": no long-only book on the same fills and costs can end above that."
-    caption += bound if r.evaluation.floor.events is None else "; it pays by the factor, not by the table of actions."
+    caption += say(r, "y_list_bound" if r.evaluation.floor.events is None else "y_list_actions")
     return c.HindsightList(best, worst, caption=caption)
 
 
 def facts(r: Result) -> dict[str, dict[str, object]]:
     """Return run facts by group."""
     f = r.facts
-    return {
+    groups: dict[str, dict[str, object]] = {
         "digests": {"study": f["study_digest"], "data": f["data_digest"], "exchange": f["exchange_digest"]},
         "seeds": {"seed": f["seed"], "seeds per model": f["seeds_per_model"]},
         "versions": f["machine"]["versions"],
         "machine": {k: str(v) for k, v in f["machine"].items() if k != "versions"},
         "seconds": f["seconds"],
-        "samples (train, valid, test)": {k: ", ".join(map(str, v)) for k, v in f["samples"].items()},
-        "purged samples": f["purged"],
-        "RankIC per fold": per_fold(r),
+        "samples": {k: ", ".join(map(str, v)) for k, v in f["samples"].items()},
+        "purged": f["purged"],
+        "trials": f["searched"],
+        "folds": per_fold(r),
     }
+    return {say(r, f"g_{name}"): values for name, values in groups.items()}
 
 
 def per_fold(r: Result) -> dict[str, object]:
@@ -351,27 +389,19 @@ def card(r: Result) -> str:
 def assumptions(r: Result) -> tuple[str, ...]:
     """Return what the simulation takes for granted."""
     e, panel, laid = r.study.settings.exchange, r.prepared.panel, r.evaluation.floor.rules
-    shares = (
-        "whole shares in lots, money to 0.01" if laid else f"lots of {e.lot} shares" if e.lot else "fractional shares"
-    )
-    tax = "duties and fees by date" if laid else f"{e.sell_tax_bps:g} bps tax on sales"
+    shares = "y_shares_rules" if laid else "y_shares_lots" if e.lot else "y_shares_fraction"
+    tax = say(r, "y_tax_rules") if laid else say(r, "y_tax", n=f"{e.sell_tax_bps:g}")
     out = [
-        f"Decisions at the close, fills at the {e.fill.replace('_', ' ')}; {shares}; {e.fee_bps:g} bps fee and "
-        f"{e.slippage_bps:g} bps slippage a side, {tax}; capital {e.capital:,.0f}.",
-        "Suspended names do not trade. Orders that cannot fill are dropped until the next decision.",
-        "Features read prices x factor and volume / factor; the exchange trades raw prices.",
-    ]
+        say(r, "y_decisions", fill=say(r, f"fill_{e.fill}"), shares=say(r, shares, n=e.lot), fee=f"{e.fee_bps:g}",
+            slip=f"{e.slippage_bps:g}", tax=tax, capital=f"{e.capital:,.0f}"),
+        say(r, "y_suspended"), say(r, "y_prices"), say(r, "y_rf"),
+    ]  # fmt: skip
     if e.volume_cap or e.impact:
-        out.append(
-            f"An order takes at most {e.volume_cap:.0%} of a bar's volume (0: any) and pays {e.impact:g} x sigma x "
-            "sqrt(shares / mean volume of 20 bars) for its impact."
-        )
+        out.append(say(r, "y_impact", cap=f"{e.volume_cap:.0%}", impact=f"{e.impact:g}"))
     if laid is None:
-        out.append(
-            "No market rules: price limits, T+1 and the lots of a board are not enforced; shorts borrow for free."
-        )
+        out.append(say(r, "y_no_rules"))
     if r.evaluation.floor.events is not None:
         out += told(panel, r.evaluation.floor.events)
     if "membership" in panel.notes:
-        out.append(f"Universe by dated membership: {panel.notes['membership']}")
+        out.append(say(r, "y_member", of=panel.notes["membership"]))
     return tuple(out)

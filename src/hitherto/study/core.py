@@ -108,7 +108,7 @@ class Study:
         if panel is not None:
             market.setdefault("bars", IN_MEMORY)
         given = tables.get("models", [{"kind": "lstm"}])
-        tables["models"] = [m if isinstance(m, dict) else _table_of(m) for m in given]
+        tables["models"] = [m if isinstance(m, dict) else table_of(m) for m in given]
         if isinstance(tables.get("portfolio"), dict):
             tables["portfolio"] = [tables["portfolio"]]
         self.settings: StudySettings = config.validate({**tables, "market": market}, where)
@@ -402,7 +402,7 @@ def build_model(table: Mapping[str, Any], where: str) -> Forecaster:
     return config.build_settings(cls, rest, where)
 
 
-def _table_of(model: Any) -> dict[str, Any]:
+def table_of(model: Any) -> dict[str, Any]:
     """Return the settings table of a model object, or a "custom" one that a run folder cannot repeat."""
     if not isinstance(model, Forecaster):
         raise ConfigError(f"models: {model!r} has no fit(train, valid, *, rng, context) with name, unit and lookback")
@@ -410,7 +410,7 @@ def _table_of(model: Any) -> dict[str, Any]:
     cls = type(model)
     if cls.__module__.startswith("hitherto.models") and cls.__name__ in kinds and is_dataclass(model):
         values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name != "unit"}
-        inner = {"of": _table_of(values["of"])} if "of" in values else {}
+        inner = {"of": table_of(values["of"])} if "of" in values else {}
         return {"kind": kinds[cls.__name__], **{k: v for k, v in values.items() if v is not None}, **inner}
     return {"kind": "custom", "name": str(model.name)}
 

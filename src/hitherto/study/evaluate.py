@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hitherto.config import PortfolioSettings
 from hitherto.errors import DataError
 from hitherto.evaluate.forecast import ForecastSummary, summarise
-from hitherto.evaluate.inference import Interval, paired_difference, sharpe_interval
+from hitherto.evaluate.inference import NEWEY_WEST_WARNING, Interval, paired_difference, ratio_intervals
 from hitherto.evaluate.performance import Performance, summary
 from hitherto.exchange.account import Book
 from hitherto.models.base import Forecast
@@ -33,6 +33,17 @@ from hitherto.study.trading import Floor, first_test, floor
 
 Floats = NDArray[np.float64]
 EQUAL, HOLD = "equal weight", "buy and hold"
+METHODS = {
+    "intervals": "95 % percentile intervals of 2,000 resamples of the net returns by stationary block bootstrap, the "
+    "same for all ratios of a book; mean block length by Politis and White, the longer of those of the returns and of "
+    "their squared deviations; risk-free rate 0",
+    "annual_net_difference": "estimate, lower and upper bound of the mean difference of net returns times the periods "
+    "a year; 95 % percentile interval of 2,000 resamples of paired bars by circular block bootstrap, block length by "
+    "Politis and White",
+    "forecasts": "IC and RankIC: 95 % percentile interval of 2,000 circular block resamples of the dates, blocks no "
+    "shorter than the label; newey_west: t-statistic with horizon - 1 lags; nonoverlapping: of every horizon-th date. "
+    + NEWEY_WEST_WARNING,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +52,9 @@ class Evaluation:
 
     forecasts: one per model (seeds averaged), in ladder order. summaries: model -> one ForecastSummary per output.
     weights, books: by book name; the first is the strategy. of_model: model -> its book under the first portfolio.
-    floor: the market they were traded on. performance, sharpe: per book. against: rival -> annualised paired difference
-    of net returns, strategy minus rival.
+    floor: the market they were traded on. performance: per book. intervals: book -> ratio -> its interval, for those of
+    ``inference.RATIOS`` that it has. against: rival -> annualised paired difference of net returns, strategy minus
+    rival.
     """
 
     forecasts: dict[str, Forecast]
@@ -52,7 +64,7 @@ class Evaluation:
     books: dict[str, Book]
     of_model: dict[str, str]
     performance: dict[str, Performance]
-    sharpe: dict[str, Interval | None]
+    intervals: dict[str, dict[str, Interval]]
     against: dict[str, Interval | None]
     benchmark: Floats | None
     output: int
@@ -62,6 +74,11 @@ class Evaluation:
     def main(self) -> str:
         """Name of the strategy: the first model under the first portfolio."""
         return next(iter(self.books))
+
+    @property
+    def sharpe(self) -> dict[str, Interval | None]:
+        """Book -> interval of its yearly Sharpe ratio."""
+        return {name: ratios.get("sharpe") for name, ratios in self.intervals.items()}
 
 
 def average_seeds(forecasts: list[Forecast]) -> dict[str, Forecast]:
@@ -151,7 +168,7 @@ def evaluate(study: Study, p: Prepared, raw: list[Forecast], market: Floor | Non
     years = float((p.panel.sessions[stop - 1] - p.panel.sessions[start]).astype(int) / 365.25)
     per = study.settings.periods_per_year
     performance = {name: summary(b, per, years=years) for name, b in books.items()}
-    ratios = {name: _sharpe(b, rng.child("sharpe", name), per) for name, b in books.items()}
+    ratios = {name: _ratios(b, rng.child("ratios", name), per) for name, b in books.items()}
     main = books[of_model[primary]]
     rivals = {EQUAL: books[EQUAL].returns, HOLD: books[HOLD].returns}
     rivals |= {m: books[b].returns for m, b in of_model.items() if m != primary}
@@ -166,11 +183,11 @@ def evaluate(study: Study, p: Prepared, raw: list[Forecast], market: Floor | Non
                       first.output, market)  # fmt: skip
 
 
-def _sharpe(book: Book, rng: Stream, per: int) -> Interval | None:
+def _ratios(book: Book, rng: Stream, per: int) -> dict[str, Interval]:
     try:
-        return sharpe_interval(book.returns, rng.numpy("bootstrap"), periods_per_year=per)
-    except DataError:  # too short or constant: the report prints a dash, the performance table says why
-        return None
+        return ratio_intervals(book.returns, rng.numpy("bootstrap"), periods_per_year=per)
+    except DataError:  # too short: the report prints a dash, the performance table says why
+        return {}
 
 
 def _paired(a: Floats, b: Floats, rng: Stream, per: int) -> Interval | None:
@@ -186,7 +203,8 @@ def metrics(study: Study, e: Evaluation) -> dict[str, Any]:
         "strategy": e.main,
         "forecasts": {m: [s.to_dict() for s in rows] for m, rows in e.summaries.items()},
         "books": {name: perf.to_dict() for name, perf in e.performance.items()},
-        "sharpe_interval": {n: None if i is None else list(i) for n, i in e.sharpe.items()},
+        "intervals": {n: {k: i._asdict() for k, i in ratios.items()} for n, ratios in e.intervals.items()},
         "annual_net_difference": {n: None if i is None else list(i) for n, i in e.against.items()},
+        "methods": METHODS,
         "periods_per_year": study.settings.periods_per_year,
     }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hitherto import hindsight
 from hitherto.errors import DataError
 from hitherto.evaluate.forecast import summarise
-from hitherto.evaluate.inference import Interval, paired_difference, sharpe_interval
+from hitherto.evaluate.inference import Interval, paired_difference, ratio_intervals
 from hitherto.exchange.account import Book
 from hitherto.files import write_atomic
 from hitherto.run import plain
@@ -99,7 +99,7 @@ class Ladder:
         """Return mean over deviation of a daily series with its interval: the ICIR is its Sharpe ratio a day."""
         rng = Stream(self.result.study.settings.seed, "ladder", "icir")
         try:
-            return sharpe_interval(daily[np.isfinite(daily)], rng.numpy(), periods_per_year=1.0)
+            return ratio_intervals(daily[np.isfinite(daily)], rng.numpy(), periods_per_year=1.0).get("sharpe")
         except DataError:  # a forecast of nothing has no IC on any date
             return None
 
@@ -164,12 +164,23 @@ class Ladder:
             f"IC and RankIC of {label}, mean over seeds of the forecasts; paired daily RankIC differences. "
             f"{DRAWS} books of random scores through the same rule and costs return {100 * mean:.1f} % a year net."
         )
-        return "\n".join([*lines, "", note])
+        return "\n".join([*lines, "", note, self._luck()])
+
+    def _luck(self) -> str:
+        """Say what the best of all trials on this test data would show by luck alone, by the trial ledger."""
+        s, per = self.result.searched, self.result.study.settings.periods_per_year
+        if s.luck is None:
+            return f"{s.trials} trials have read this test data."
+        return (
+            f"{s.trials} trials have read this test data: luck alone shows a Sharpe ratio of {s.luck * per**0.5:.2f} a "
+            "year as the best of them."
+        )
 
     def to_json(self) -> str:
-        """Return every rung as JSON."""
+        """Return every rung as JSON, and the count of trials on this test data."""
         body = [{**asdict(x), "verdict": x.words} for x in self.rungs]
-        return json.dumps(plain({"rungs": body, "random": self.random.mean(axis=1)}), ensure_ascii=False)
+        more = {"random": self.random.mean(axis=1), "searched": self.result.searched}
+        return json.dumps(plain({"rungs": body, **more}), ensure_ascii=False)
 
 
 def _seconds(fit: Fit) -> float:

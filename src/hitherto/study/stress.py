@@ -19,7 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hitherto.errors import ConfigError, DataError
-from hitherto.evaluate.inference import Interval, paired_difference, sharpe_interval
+from hitherto.evaluate.inference import paired_difference, ratio_intervals
 from hitherto.evaluate.performance import max_drawdown, sharpe
 from hitherto.exchange.account import FILLED, REASONS, VOLUME_CAP, Book, Fills
 from hitherto.exchange.simulate import Events, Fill, Venue
@@ -154,24 +154,25 @@ def _stressed(d: Desk, equity: Floats, times: float, delay: int, rng: Stream) ->
         return StressRow(times, delay, net, max_drawdown=-1.0)
     returns = equity[1:] / equity[:-1] - 1.0
     same = times == 1 and delay == 0
-    gap = Estimate(0.0) if same else _interval(paired_difference, rng, "difference", d.per, returns, d.book.returns)
-    ratio = _interval(sharpe_interval, rng, "sharpe", d.per, returns)
-    if math.isnan(ratio.value):
-        ratio = Estimate(_plain_sharpe(returns, d.per))
-    return StressRow(times, delay, net, ratio, max_drawdown(returns), gap)
+    gap = Estimate(0.0) if same else _difference(returns, d.book.returns, rng.numpy("difference"), d.per)
+    return StressRow(times, delay, net, _ratio(returns, rng.numpy("sharpe"), d.per), max_drawdown(returns), gap)
 
 
-def _interval(of: Callable[..., Interval], rng: Stream, name: str, per: float, *series: Floats) -> Estimate:
-    """An estimate with its interval; NaN where the series is too short or constant to have one."""
+def _difference(a: Floats, b: Floats, rng: np.random.Generator, per: float) -> Estimate:
+    """Yearly difference with its interval; NaN where the series are too short to have one."""
     try:
-        return Estimate(*of(*series, rng.numpy(name), periods_per_year=per))
+        return Estimate(*paired_difference(a, b, rng, periods_per_year=per))
     except DataError:
         return Estimate(NAN)
 
 
-def _plain_sharpe(returns: Floats, per: float) -> float:
-    value = sharpe(returns, per) if len(returns) > 1 else None
-    return NAN if value is None else value
+def _ratio(returns: Floats, rng: np.random.Generator, per: float) -> Estimate:
+    """Yearly Sharpe ratio with its interval; alone where the series is too short for one, NaN where it is constant."""
+    try:
+        return Estimate(*ratio_intervals(returns, rng, periods_per_year=per)["sharpe"])
+    except (DataError, KeyError):
+        value = sharpe(returns, per) if len(returns) > 1 else None
+        return Estimate(NAN if value is None else value)
 
 
 def breakeven(times: Sequence[float], nets: Sequence[float]) -> float:
@@ -287,10 +288,9 @@ def periods(d: Desk) -> Periods:
         r = mine[at]
         net = float(np.prod(1.0 + r) - 1.0)
         excess = NAN if other is None else net - float(np.prod(1.0 + other[at]) - 1.0)
-        ratio = _interval(sharpe_interval, rng, str(year), d.per, r)
         rows.append(PeriodRow(
             int(year), int(at.sum()), net, excess,
-            Estimate(_plain_sharpe(r, d.per)) if math.isnan(ratio.value) else ratio, max_drawdown(r),
+            _ratio(r, rng.numpy(str(year)), d.per), max_drawdown(r),
             float(turned[at].sum()), float(paid[at].sum()),
         ))  # fmt: skip
     return Periods(tuple(rows))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hitherto.errors import DataError
-from hitherto.evaluate.inference import Interval, drawdown_interval
+from hitherto.evaluate.inference import Interval
 from hitherto.report import content as c
 from hitherto.report import words
-from hitherto.seeds import Stream
 
 if TYPE_CHECKING:
     from hitherto.study.result import Result
@@ -40,7 +37,8 @@ ZH = {
     "batch neighbours": "批内邻居", "interval algebra": "区间检查",
     "fill delay": "延迟成交", "gradients": "梯度", "vintages": "数据版本",
     "metamorphic data": "蜕变数据", "null worlds": "零假设世界", "test reads": "测试集读取",
-    "files, network and clock": "文件、网络与时钟", "warm-up length": "预热长度",
+    "files, network and clock": "文件、网络与时钟", "warm-up length": "预热长度", "the prices themselves": "价格本身",
+    "everything: the audit was switched off": "全部：审计已关闭",
     "{} symbols, {} to {}; out of sample {} to {}, {} fold(s)": "{} 只标的，{} 至 {}；样本外 {} 至 {}，{} 折",
     "Beats the benchmark index after costs?": "扣除成本后是否优于基准指数？", "yes": "是", "not shown": "未能证明",
 }  # fmt: skip
@@ -104,17 +102,21 @@ def flags(r: Result) -> tuple[str, ...]:
 def verdict(r: Result) -> c.Verdict:
     """Return the verdict's sentence and rows."""
     zh = r.study.settings.report.language == "zh"
-    rows = tuple(
-        c.VerdictRow(x.question_zh if zh else x.question, known(x.estimate), known(x.lo), known(x.hi),
-                     x.words_zh if zh else x.words, x.unit)
-        for x in r.verdict.rows
-    )  # fmt: skip
+    rows = []
+    for x in r.verdict.rows:
+        ask, words = (x.question_zh, x.words_zh) if zh else (x.question, x.words)
+        if x.unit in ("fraction", "number"):
+            rows.append(c.VerdictRow(ask, known(x.estimate), known(x.lo), known(x.hi), words, x.unit))
+        else:  # a confidence, a p-value or a span of years: the words say it
+            rows.append(c.VerdictRow(ask, known(None), known(None), known(None), words))
     index = r.evaluation.against.get("benchmark")
     if index is not None:
         ask = say(r, "Beats the benchmark index after costs?")
         answer = say(r, "yes" if index.lo > 0 else "not shown")
-        rows += (c.VerdictRow(ask, index.estimate, index.lo, index.hi, answer),)
-    return c.Verdict(r.verdict.headline, r.verdict.headline_zh if zh else "", rows, r.verdict.rule)
+        rows.append(c.VerdictRow(ask, index.estimate, index.lo, index.hi, answer))
+    v = r.verdict
+    said = ((v.rule_zh, *v.notes_zh), "。") if zh else ((v.rule, *v.notes), ". ")
+    return c.Verdict(v.headline, v.headline_zh if zh else "", tuple(rows), said[1].join(said[0]))
 
 
 def key_figures(r: Result, seen: c.Hindsight | None) -> tuple[c.KeyFigure, ...]:
@@ -128,9 +130,7 @@ def key_figures(r: Result, seen: c.Hindsight | None) -> tuple[c.KeyFigure, ...]:
     held = say(r, "share of the way from the worst to the best book of hindsight")
     if seen and seen.random:
         held += "; " + say(r, "random books reach {}", words.percent(seen.random.value))
-    fall = c.Estimate(perf.max_drawdown)
-    with contextlib.suppress(DataError):  # too few bars: the figure stands alone
-        fall = estimate(drawdown_interval(r.book.returns, Stream(r.study.settings.seed, "drawdown").numpy("bootstrap")))
+    fall = estimate(e.intervals[main].get("max_drawdown"), perf.max_drawdown)  # too few bars: the figure stands alone
     rows = (
         ("Net excess return", excess, True, "a year over equal weight under the same costs", None),
         ("Sharpe ratio", estimate(ratio, perf.sharpe), False, "annualised, net, no risk-free rate", None),
@@ -152,13 +152,14 @@ PROBES = {
     "P0": "determinism", "P1": "right-truncation", "P2": "future rewritten", "P3": "refit", "P4": "batch neighbours",
     "P5": "gradients", "P6": "vintages", "P7": "metamorphic data", "P8": "null worlds", "P9": "fill delay",
     "P10": "interval algebra", "P11": "test reads", "P12": "files, network and clock", "P13": "warm-up length",
+    "P14": "the prices themselves",
 }  # fmt: skip
 
 
 def audit(r: Result) -> c.Audit:
     """Return what was tried to catch the study, one row per probe and outcome."""
     if r.audit is None:
-        return c.Audit(not_assessed=("everything: the audit was switched off",))
+        return c.Audit(not_assessed=(say(r, "everything: the audit was switched off"),))
     groups: dict[tuple[str, str], list[Any]] = {}
     for x in r.audit.results:
         groups.setdefault((x.probe, x.status), []).append(x)
