@@ -26,7 +26,9 @@ def test_decisions_are_cut_on_the_day_they_change(market):
     position = np.zeros(market.shape)
     position[10:25, 2] = 1.0
     made = cuts.strata(market, {"position": position})["decision"]
-    assert np.argwhere(made).tolist() == [[10, 2], [25, 2]]
+    assert np.argwhere(made).tolist() == [[t, 2] for t in range(10, 26)]  # a flag: all days on which it is up, too
+    grades = cuts.strata(market, {"grade": position + (np.arange(60) >= 40)[:, None] * 2.0})["decision"]
+    assert np.argwhere(grades)[:, 0].tolist() == [10, 25, 40, 40, 40, 40]
     score = np.where(np.arange(60)[:, None] < 30, 1.0, -1.0) * np.linspace(0.1, 2.0, 60)[:, None] + np.zeros((1, 4))
     assert np.flatnonzero(cuts.strata(market, {"score": score})["decision"][:, 0]).tolist() == [30]
     many = {str(k): position for k in range(cuts.MOST + 1)}

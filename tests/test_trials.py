@@ -26,7 +26,8 @@ from toys import make_panel
 from hitherto import cli
 from hitherto.demo import STUDY
 from hitherto.errors import ConfigError, DataError, HithertoError
-from hitherto.evaluate.trials import NAME, Outcome, Trial, TrialLedger
+from hitherto.evaluate.rules import confidence
+from hitherto.evaluate.trials import NAME, Outcome, Searched, Trial, TrialLedger
 from hitherto.models.naive import Momentum
 from hitherto.sharpe import expected_best
 from hitherto.study import Study, result
@@ -496,7 +497,7 @@ def test_a_run_writes_its_trials_and_is_deflated_by_them(first):
     assert numbers["deflated_sharpe"] == pytest.approx(norm.cdf((sr - luck) * math.sqrt(T - 1) / spread))
     assert numbers["searched"] == dataclasses.asdict(done.searched)
     assert json.loads(done.to_json())["deflated_sharpe"] == numbers["deflated_sharpe"]
-    line = f"1 of 3 trials on this data; deflated Sharpe ratio {numbers['deflated_sharpe']:.2f}: "
+    line = f"1 of 3 trials on this data; deflated Sharpe ratio {confidence(numbers['deflated_sharpe'])}: "
     assert line + "not distinguishable from the luck of the search\n" in done.summary()
     kept = json.loads((done.run.folder / "run.json").read_text())["searched"]
     assert (kept["ledger"], kept["records"]) == ("../trials.sqlite", 6)
@@ -705,3 +706,36 @@ def test_the_command_without_a_ledger(tmp_path, monkeypatch, capsys):
     (tmp_path / NAME).write_bytes(b"")
     code, out, _ = call(monkeypatch, capsys, tmp_path)
     assert (code, out) == (0, f"{tmp_path / NAME}\n\nno trial yet\n\nchain: intact, 0 records\n")
+
+
+def test_bars_of_other_lengths_are_brought_to_one_clock(ledger):
+    """Hourly returns beside daily ones: the same Sharpe ratio a year is the same ratio, not a smaller one."""
+    day, hour = made("a", per_year=252), made("b", per_year=252 * 4)
+    ledger.open([day, hour])
+    ledger.result([(day, Outcome(0.10, 500, 0.0, 3.0)), (hour, Outcome(0.05, 2000, 0.0, 3.0))])
+    daily = ledger.count("d1")
+    assert daily.trials == 2
+    assert daily.variance == pytest.approx((1 / 500 + 4 / 2000) / 2)  # both ratios are 0.10 a day: noise alone
+
+
+def test_a_model_of_ones_own_is_told_by_what_it_holds():
+    class Mine:
+        name, lookback, unit = "mine", 1, "asset"
+
+        def __init__(self, alpha):
+            self.alpha, self.tool = alpha, object()
+
+        def fit(self, train, valid, *, rng, context):
+            raise NotImplementedError
+
+    panel = make_panel(T=60, N=4)
+    digests = [
+        recording._digest(study, study.models[0], study.settings.portfolio[0])
+        for study in (Study(panel, features={"set": "close_only"}, models=[Mine(a)]) for a in (0.0, 1.0, 1.0))
+    ]
+    assert digests[0] != digests[1] == digests[2]  # an address is no setting
+
+
+def test_few_bars_are_above_nothing():
+    assert recording._ratios(Outcome(0.9, 59, 0.0, 3.0), Searched(1, 0.01, 1, "", "")) == (None, None)
+    assert None not in recording._ratios(Outcome(0.9, 60, 0.0, 3.0), Searched(1, 0.01, 1, "", ""))

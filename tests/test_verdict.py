@@ -402,7 +402,7 @@ def test_too_little_for_the_tests_of_many_is_said():
     m = market()
     same = {"e": book("e", m)}
     v = judge(book("a", m), {"equal weight": book("e", m)}, periods_per_year=252, rng=Stream(0), books=same)
-    assert v.rows[-2].words.startswith("not assessed: superior ability: model 0 differs from the benchmark by the same")
+    assert v.rows[-2].words.startswith("not assessed: a book differs from equal weight by the same on every bar")
 
 
 def test_without_arch_it_is_not_assessed(monkeypatch):

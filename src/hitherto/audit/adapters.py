@@ -193,6 +193,11 @@ def _wide(f: Callable[..., Any], name: str, panel: Panel) -> Outputs:
     frame = pd.concat({k: pd.DataFrame(v.copy(), clock, list(panel.symbols)) for k, v in panel.fields.items()}, axis=1)
     made = f(frame)
     if isinstance(made, pd.DataFrame):
+        foreign = made.columns.difference(list(panel.symbols)) if made.columns.nlevels == 1 else made.columns
+        if len(foreign):
+            raise ConfigError(
+                f"audit: {name} returned a column {foreign[0]!r}, which is no listing; return one column per symbol"
+            )
         made = made.reindex(index=clock, columns=list(panel.symbols)).to_numpy(np.float64)
     return _outputs(made, name)
 

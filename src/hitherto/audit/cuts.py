@@ -51,6 +51,9 @@ def strata(panel: Panel, given: Mapping[str, NDArray[Any]] | None = None) -> dic
     if given is not None and len(given) <= MOST:
         for values in given.values():
             out["decision"][1:-1] |= _moves(_decision(values))[:-1]
+            two, count = np.unique(values[np.isfinite(values)], return_counts=True)
+            if len(two) == 2:  # a flag: the days on which it is up are the ones to ask
+                out["decision"][:-1] |= (values == two[count.argmin()])[:-1]
     out["random"][:-1] = True
     return out
 

@@ -132,8 +132,9 @@ def best_book(books: Mapping[str, Book], rival: str, other: Book, rng: np.random
         test = superior_predictive_ability(-r[:, 0], -r[:, 1:], rng)
     except MissingExtraError:
         return unknown("superior", 'pip install "hitherto[stats]"', '需 pip install "hitherto[stats]"', names)
-    except HithertoError as e:  # a book that is the rival itself
-        return unknown("superior", str(e), str(e), names)
+    except HithertoError:  # a book that is the rival itself
+        why = (f"a book differs from {rival} by the same on every bar", f"有组合与{chinese(rival)}的逐期差值恒定")
+        return unknown("superior", *why, names)
     outcome = "yes" if test.p < BY_KEY["superior"].threshold else "no"
     fill = {"p": p_value(test.p), "count": len(books), "names": list(books)[test.best], **names}
     return row("superior", outcome, fill, (test.p, None, None))
@@ -151,8 +152,8 @@ def overfitted(books: Mapping[str, Book]) -> Row:
         return unknown("overfitting", why, f"{n} 个组合、{len(r)} 个交易期；至少需要 {LEAST_BOOKS} 个和 {least} 个")
     try:
         share = pbo(r, BLOCKS).pbo
-    except DataError as e:
-        return unknown("overfitting", str(e), str(e))
+    except DataError:
+        return unknown("overfitting", "a book stands still in some half", "有组合在某一半样本中收益恒定")
     outcome = "yes" if share < BY_KEY["overfitting"].threshold else "no"
     chance = math.ceil(n / 2) / n  # the middle one of an odd number counts as the lower half
     fill = {"value": f"{share:.3f}", "chance": f"{chance:.2f}", "count": n}

@@ -38,6 +38,9 @@ TABLE = (
 )
 
 
+Key = tuple[str, str, int | None]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One model under one portfolio rule that reads a test stretch.
@@ -157,6 +160,49 @@ class Chain(NamedTuple):
         return f"chain: intact, {count}" if self.broken is None else f"chain: broken, {self.broken}"
 
 
+@dataclass(frozen=True)
+class Account:
+    """What a ledger held when it was read. outcomes: the first result of every trial that has one, by ``Trial.key``."""
+
+    trials: tuple[Trial, ...]
+    outcomes: dict[Key, Outcome]
+
+    def near(self, data: str | None = None) -> list[Trial]:
+        """Return the opened trials that count together with those on the data of this digest; None: all.
+
+        Together count: the same data, whatever stretch of it was tested; and other data of the same market (equal
+        symbols, or bars of the same name) where test stretches share a session.
+        """
+        if data is None:
+            return list(self.trials)
+        here = {(t.data, t.bars, t.symbols, t.first, t.last): t for t in self.trials if t.data == data}
+        return [t for t in self.trials if any(t.meets(h) for h in here.values())]
+
+    def count(self, data: str | None = None) -> Searched:
+        """Return how many distinct trials read the test stretch of this data (see ``near``), and how they spread.
+
+        Sharpe ratios per bar of other lengths (hourly beside daily) are brought to the bars of this data by the root
+        of time.
+        """
+        near = self.near(data)
+        keys = {t.key: t.per_year for t in near}
+        clock = bars_a_year(near, data)
+        known = [(self.outcomes[k], per / clock) for k, per in keys.items() if k in self.outcomes]
+        # sorted: writers come in any order
+        ratios = sorted(o.sharpe * math.sqrt(f) for o, f in known if o.sharpe is not None)
+        variance = None
+        if ratios:
+            noise = math.fsum(sorted(f / o.bars for o, f in known)) / len(known)
+            variance = max(noise, float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0)
+        first, last = (min((t.first for t in near), default=""), max((t.last for t in near), default=""))
+        return Searched(len(keys), variance, len(ratios), first, last)
+
+
+def bars_a_year(near: list[Trial], data: str | None) -> int:
+    """Return the bars a year of the trials on ``data``, else of the last one; 1 without any."""
+    return next((t.per_year for t in near if t.data == data), near[-1].per_year if near else 1)
+
+
 class TrialLedger:
     """The ledger in the file ``path``; it is made by the first trial that is opened."""
 
@@ -196,7 +242,7 @@ class TrialLedger:
         Errors: ConfigError for a trial that was not opened before.
         """
         given = list(results)
-        with self._write() as db:
+        with self._write("the trial is on record, its result is not") as db:
             records = self._sound(db)
             opened = {(*t.key, t.data) for t in _opened(records)}
             had = {_key(r.body) for r in records if r.kind == "result"}
@@ -216,9 +262,19 @@ class TrialLedger:
             raise DataError(f"{self.path}: {broken}; {CURE}")
         return tuple(sound)
 
+    def read(self) -> Account:
+        """Return the trials and their results as they stand now, read and checked once."""
+        records = self.records()
+        names = [f.name for f in fields(Outcome)]
+        results: dict[Key, Outcome] = {}
+        for r in records:
+            if r.kind == "result" and r.body["sharpe"] is not None:
+                results.setdefault(_key(r.body)[:3], Outcome(**{n: r.body[n] for n in names}))
+        return Account(tuple(_opened(records)), results)
+
     def trials(self) -> tuple[Trial, ...]:
         """Return every opened trial in order, repeats on longer bars included."""
-        return tuple(_opened(self.records()))
+        return self.read().trials
 
     def entries(self) -> tuple[Read, ...]:
         """Return the readings of test stretches by whole studies, in order: what the audit's P11 counts."""
@@ -229,39 +285,17 @@ class TrialLedger:
                 out.append(Read(t.version, t.counted, t.first, t.last, r.at))
         return tuple(out)
 
-    def outcomes(self) -> dict[tuple[str, str, int | None], Outcome]:
+    def outcomes(self) -> dict[Key, Outcome]:
         """Return the first result of every trial that has one, by ``Trial.key``."""
-        names = [f.name for f in fields(Outcome)]
-        out: dict[tuple[str, str, int | None], Outcome] = {}
-        for r in self.records():
-            if r.kind == "result" and r.body["sharpe"] is not None:
-                out.setdefault(_key(r.body)[:3], Outcome(**{n: r.body[n] for n in names}))
-        return out
+        return self.read().outcomes
 
     def near(self, data: str | None = None) -> list[Trial]:
-        """Return the opened trials that count together with those on the data of this digest; None: all.
-
-        Together count: the same data, whatever stretch of it was tested; and other data of the same market (equal
-        symbols, or bars of the same name) where test stretches share a session.
-        """
-        every = self.trials()
-        if data is None:
-            return list(every)
-        here = {(t.data, t.bars, t.symbols, t.first, t.last): t for t in every if t.data == data}
-        return [t for t in every if any(t.meets(h) for h in here.values())]
+        """Return what ``Account.near`` does, as the ledger stands now."""
+        return self.read().near(data)
 
     def count(self, data: str | None = None) -> Searched:
-        """Return how many distinct trials read the test stretch of this data (see ``near``), and how they spread."""
-        near = self.near(data)
-        keys = {t.key for t in near}
-        known = [o for k, o in self.outcomes().items() if k in keys]
-        ratios = sorted(o.sharpe for o in known if o.sharpe is not None)  # sorted: writers come in any order
-        variance = None
-        if ratios:
-            noise = math.fsum(1.0 / o.bars for o in known) / len(known)
-            variance = max(noise, float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0)
-        first, last = (min((t.first for t in near), default=""), max((t.last for t in near), default=""))
-        return Searched(len(keys), variance, len(ratios), first, last)
+        """Return what ``Account.count`` does, as the ledger stands now."""
+        return self.read().count(data)
 
     def verify(self, head: tuple[int, str] | None = None) -> Chain:
         """Check the chain. head: number and hash of the last record that a run knew, which shows a cut end."""
@@ -282,12 +316,18 @@ class TrialLedger:
             db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=WAIT)
             with closing(db):
                 return _select(db) if self._shape(db) else []
+        except sqlite3.OperationalError as e:
+            if "locked" in str(e):
+                raise HithertoError(
+                    f"{self.path}: another program held the ledger for {WAIT:.0f} s; try again when it is done"
+                ) from e
+            raise self._unreadable(e) from e
         except sqlite3.DatabaseError as e:
             raise self._unreadable(e) from e
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """Hold the ledger alone; what is written is durable at the end, or not there at all."""
+    def _write(self, so: str = "the test stretch was not opened") -> Iterator[sqlite3.Connection]:
+        """Hold the ledger alone; what is written is durable at the end, or not there at all. so: said of a failure."""
         try:
             db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
             with closing(db):  # closing without a commit takes everything back
@@ -305,11 +345,10 @@ class TrialLedger:
                 raise self._unreadable(e) from e
             if "locked" in str(e):
                 raise HithertoError(
-                    f"{self.path}: other writers held the ledger for {WAIT:.0f} s; the test stretch was not opened. "
-                    "Try again when they are done"
+                    f"{self.path}: other writers held the ledger for {WAIT:.0f} s; {so}. Try again when they are done"
                 ) from e
             raise ConfigError(
-                f"{self.path}: the trial ledger cannot be written ({e}); the test stretch was not opened. Free "
+                f"{self.path}: the trial ledger cannot be written ({e}); {so}. Free "
                 "space, make the folder writable, or copy the study file to one that is"
             ) from e
         except sqlite3.DatabaseError as e:

@@ -92,9 +92,8 @@ def plain_summary(content: ReportContent) -> str:
     """
     lang = content.language
     sentence, stop = findings.audit(content.audit, lang)
-    lines = [content.title, "", *([f"! {sentence}", ""] if stop else []), content.verdict.headline]
-    if content.verdict.headline_zh and content.verdict.headline_zh != content.verdict.headline:
-        lines.append(content.verdict.headline_zh)
+    headline = (lang == "zh" and content.verdict.headline_zh) or content.verdict.headline
+    lines = [content.title, "", *([f"! {sentence}", ""] if stop else []), headline]
     lines += [f"! {flag}" for flag in content.flags]
     if content.key_figures:
         lines += [

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 import hitherto
 from hitherto.config import PortfolioSettings
 from hitherto.errors import ConfigError, DataError
-from hitherto.evaluate.rules import BY_KEY
-from hitherto.evaluate.trials import NAME, Outcome, Searched, Trial, TrialLedger
+from hitherto.evaluate.rules import BY_KEY, MIN_BARS, confidence
+from hitherto.evaluate.trials import NAME, Account, Outcome, Searched, Trial, TrialLedger, bars_a_year
 from hitherto.files import read_json
 from hitherto.models import naive
 from hitherto.models.base import Forecaster
@@ -72,17 +73,17 @@ class Deflation:
             head = f"1 of {n} trials on this data" if n > 1 else "the only trial on this data so far"
         if self.deflated is None:
             none = (
-                "；组合的收益不给出折减夏普比率"
+                "；没有折减夏普比率：组合的收益太少或恒定"
                 if zh
-                else "; no deflated Sharpe ratio: the returns of the book leave none"
+                else "; no deflated Sharpe ratio: the returns of the book are too few or constant"
             )
             return head + none
         beyond = self.deflated >= ENOUGH
         if zh:
             says = "超出搜索的运气" if beyond else "与搜索的运气无法区分"
-            return f"{head}；折减夏普比率 {self.deflated:.2f}：{says}"
+            return f"{head}；折减夏普比率 {confidence(self.deflated)}：{says}"
         says = "above" if beyond else "not distinguishable from"
-        return f"{head}; deflated Sharpe ratio {self.deflated:.2f}: {says} the luck of the search"
+        return f"{head}; deflated Sharpe ratio {confidence(self.deflated)}: {says} the luck of the search"
 
 
 def ledger_of(study: Study, folder: Path) -> TrialLedger:
@@ -151,7 +152,7 @@ def settle(
 
 
 def _ratios(o: Outcome, s: Searched) -> tuple[float | None, float | None]:
-    if o.sharpe is None or o.skew is None or o.kurtosis is None or s.variance is None:
+    if o.bars < MIN_BARS or o.sharpe is None or o.skew is None or o.kurtosis is None or s.variance is None:
         return None, None
     psr = probabilistic_sharpe(o.sharpe, o.bars, 0.0, o.skew, o.kurtosis)
     dsr = deflated_sharpe(o.sharpe, o.bars, s.trials, s.variance, o.skew, o.kurtosis)
@@ -162,12 +163,14 @@ def _digest(study: Study, model: Forecaster, rule: PortfolioSettings) -> str:
     """Return the SHA-256 of all settings that this model under this rule follows."""
     tables = study.settings.model_dump(mode="json", exclude=set(LEFT_OUT))
     for key in ("status", "actions"):
-        tables["exchange"][key] = tables["exchange"][key] is not None
+        name = tables["exchange"][key]
+        tables["exchange"][key] = name and hashlib.sha256(Path(study.path(name)).read_bytes()).hexdigest()
     tables["model"] = _bare(table_of(model))
     if tables["model"]["kind"] == "custom":
         cls = type(model)
         tables["model"]["class"] = f"{cls.__module__}.{cls.__qualname__}"
-        tables["model"]["settings"] = repr(model) if hasattr(model, "__dataclass_fields__") else ""
+        held = sorted((k, repr(v)) for k, v in vars(model).items()) if hasattr(model, "__dict__") else repr(model)
+        tables["model"]["settings"] = re.sub(r" at 0x[0-9a-f]+", "", repr(held))  # an address is no setting
     tables["rule"] = rule.model_dump(mode="json", exclude={"name"})
     return hashlib.sha256(json.dumps(plain(tables), sort_keys=True).encode()).hexdigest()
 
@@ -276,9 +279,9 @@ def command(target: Path | None, *, as_json: bool) -> tuple[str, int]:
     if chain.broken is not None:
         body = {"ledger": str(ledger.path), "chain": chain._asdict()}
         return (json.dumps(plain(body)) if as_json else f"{ledger.path}\n{chain}"), 1
-    outcomes = ledger.outcomes()
-    rows = _rows(ledger, outcomes)
-    groups = _groups(ledger, outcomes)
+    account = ledger.read()
+    rows = _rows(ledger, account.outcomes)
+    groups = _groups(account)
     if as_json:
         body = {"ledger": str(ledger.path), "chain": chain._asdict(), "trials": rows, "searched": groups}
         return json.dumps(plain(body), ensure_ascii=False), 0
@@ -301,23 +304,22 @@ def _rows(ledger: TrialLedger, outcomes: dict[Any, Outcome]) -> list[dict[str, A
     return out
 
 
-def _groups(ledger: TrialLedger, outcomes: dict[Any, Outcome]) -> list[dict[str, Any]]:
+def _groups(account: Account) -> list[dict[str, Any]]:
     """Return one count per set of trials that count together, in the order of their first reading."""
     out: list[dict[str, Any]] = []
     told: list[set[Any]] = []
-    for data in dict.fromkeys(t.data for t in reversed(ledger.trials())):
-        near = ledger.near(data)
-        keys = {t.key for t in near}
-        if any(keys <= s for s in told):
+    for data in dict.fromkeys(t.data for t in reversed(account.trials)):
+        near = account.near(data)
+        clock = {t.key: t.per_year for t in near}
+        if any(clock.keys() <= s for s in told):
             continue
-        told.append(keys)
-        s, per = ledger.count(data), near[-1].per_year
-        got = [(outcomes[k].sharpe or 0.0, outcomes[k].bars) for k in keys if k in outcomes]
-        best = max(got, default=None)
+        told.append(set(clock))
+        s, per = account.count(data), bars_a_year(near, data)
+        seen = [(account.outcomes[k], y) for k, y in clock.items() if k in account.outcomes]
+        best = max((((o.sharpe or 0.0) * math.sqrt(y), o.bars / y) for o, y in seen), default=None)
         out.append({
-            "data": data, **asdict(s), "years": None if best is None else best[1] / per, "periods_per_year": per,
-            "luck": None if s.luck is None else s.luck * math.sqrt(per),
-            "best": None if best is None else best[0] * math.sqrt(per),
+            "data": data, **asdict(s), "years": None if best is None else best[1], "periods_per_year": per,
+            "luck": None if s.luck is None else s.luck * math.sqrt(per), "best": None if best is None else best[0],
         })  # fmt: skip
     return out[::-1]
 

@@ -71,6 +71,8 @@ class Experiment:
         cuts = np.full(self.panel.shape[1], cut)
         for name, old in self.base.items():
             where = past_changes(old, new[name], cuts, self.allowed[name])
+            # a kind of event that no longer occurs loses its column of zeros: that says nothing of the past
+            where &= ~(np.equal(old, 0) & np.all(np.isnan(new[name]), axis=0, keepdims=True))
             if where.any():
                 e = earliest(where, old, new[name])
                 row = int(where.any(axis=1).argmax())

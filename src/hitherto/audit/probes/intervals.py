@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hitherto.audit.probes import since
 from hitherto.audit.verdict import Finding, ProbeResult
+from hitherto.errors import ConfigError
 from hitherto.labels import Label
 from hitherto.split import Fold, settled
 from hitherto.windows import Windows
@@ -68,6 +69,12 @@ def splitter(
     count = 0
     for k, (train, test) in enumerate(splits):
         train, test = _index(train, len(start)), _index(test, len(start))
+        for side, rows in (("train", train), ("test", test)):
+            if len(rows) and (rows.max() >= len(start) or rows.min() < -len(start)):
+                raise ConfigError(
+                    f"audit: {name}.split{k} names {side} sample {int(rows[np.abs(rows).argmax()])} of {len(start)}; "
+                    f"give row numbers below {len(start)}"
+                )
         count += 1
         if not len(train) or not len(test):
             continue

@@ -128,11 +128,15 @@ def best_price(fills: Fills, panel: Panel) -> ProbeResult:
     better = inside & np.where(buy, p < np.minimum(o, c) - near, p > np.maximum(o, c) + near)
     # a limit that was reached is a bargain too where wicks are long; it does not hug the end of the bar
     better &= np.where(buy, p - low, h - p) <= BEST * (h - low) + near
-    k, n = int(better.sum()), int(inside.sum())
-    if not n:
+    if not inside.any():
         return ProbeResult("P9", fills.name, what, "not assessed", "no fill away from the open and the close",
                            seconds=since(begun))  # fmt: skip
-    p_value = tail(k, n, 0.5)
+    # also each side alone: honest sales must not hide purchases at the low; three looks, so p is tripled
+    parts = [s for s in (inside, inside & buy, inside & ~buy) if s.any()]
+    inside = min(parts, key=lambda s: tail(int((better & s).sum()), int(s.sum()), 0.5))
+    better &= inside
+    k, n = int(better.sum()), int(inside.sum())
+    p_value = min(1.0, 3 * tail(k, n, 0.5))
     words = f"{k} of {n} fills better than open and close, luck gives a half: p = {p_value:.1g}"
     found = ()
     if p_value < LUCK and k > BETTER * n:

@@ -254,9 +254,14 @@ def dead(case: Case) -> Outcome:
         broken = {n: m for n, m in moved.items() if n not in path}
         words = f"{', '.join(path)} remembers listings that ended, through its own past" if path else ""
     found = case.find(broken, "L26", f"still feels a listing that ended on {date(case.panel, end)}")
-    for name in case.names:
-        mine, twin = case.base[name][:, donor], new[name][:, N]
-        lacks = np.isfinite(mine) & ~np.isfinite(twin) & alive
+    lacking = {n: np.isfinite(case.base[n][:, donor]) & ~np.isfinite(new[n][:, N]) & alive for n in case.names}
+    living: Columns = {}
+    if any(lacks.any() for lacks in lacking.values()):
+        # a selection may leave the twin out for what it is: only where the same twin has a number if it lives on
+        living, _ = attempt(case.target, joined_by(case.panel, donor, np.ones(T, bool), "DEAD", 0.97))
+    for name, lacks in lacking.items():
+        mine = case.base[name][:, donor]
+        lacks &= np.isfinite(living[name][:, N]) if name in living else False
         if lacks.any():
             where = np.zeros((T, N), bool)
             where[:, donor] = lacks
