@@ -684,6 +684,17 @@ def test_size_is_what_was_known():
     np.testing.assert_array_equal(size, [[5.0, NAN], [5.0, 2.0], [7.0, 2.0]])
 
 
+def test_sectors_are_codes_of_the_day():
+    bare = make_panel(3, 2)
+    assert explaining.sectors_of_names(bare) is None
+    given = dataclasses.replace(bare, fields={**bare.fields, "sector": np.array([[0.0, NAN], [NAN, 3.0], [2.0, NAN]])})
+    np.testing.assert_array_equal(explaining.sectors_of_names(given), [[0, -1], [0, 3], [2, 3]])
+    for bad in (-1.0, 0.5):
+        wrong = dataclasses.replace(bare, fields={**bare.fields, "sector": np.full((3, 2), bad)})
+        with pytest.raises(DataError, match=f"sector: {bad:g} for .* is no code; number the sectors from 0"):
+            explaining.sectors_of_names(wrong)
+
+
 @pytest.mark.parametrize(("names", "want"), [(20, 5), (9, 4), (4, 2), (3, 2), (1, 2), (0, 2)])
 def test_quantiles_hold_two_names_where_they_can(names, want):
     mask = np.zeros((5, 30), bool)

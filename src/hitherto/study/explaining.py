@@ -74,8 +74,9 @@ def explain(r: Result, *, desk: Desk | None = None, rf: float = 0.0) -> Explaine
     from hitherto.study.content import desk_of
 
     e, s, p = r.evaluation, r.study.settings, r.prepared
+    desk = desk or desk_of(r)
     return explain_desk(
-        desk or desk_of(r), p.admitted, rf=rf, index=r.study.benchmark, entry=s.label.entry,
+        desk, p.admitted, rf=rf, index=r.study.benchmark, groups=sectors_of_names(desk.panel), entry=s.label.entry,
         quantiles=quantiles_of(p.admitted), horizon=p.label.horizons[e.output], cost=e.floor.proportional,
     )  # fmt: skip
 
@@ -209,15 +210,36 @@ def _index_returns(d: Desk, index: Floats | None) -> Floats | None:
     return out
 
 
+def sectors_of_names(panel: Panel) -> NDArray[np.int64] | None:
+    """Return sector codes (T, N) as known at each row from the field ``sector`` (whole numbers from 0), -1 = none.
+
+    Carried over gaps; None without the field. DataError for a code that is no whole number from 0.
+    """
+    if "sector" not in panel.fields:
+        return None
+    codes = _carried(panel.fields["sector"])
+    known = np.isfinite(codes)
+    bad = known & ((codes < 0) | (codes % 1 != 0))
+    if bad.any():
+        t, n = np.argwhere(bad)[0]
+        raise DataError(f"sector: {codes[t, n]:g} for {panel.symbols[n]} is no code; number the sectors from 0")
+    return np.where(known, codes, -1).astype(np.int64)
+
+
+def _carried(values: NDArray[Any]) -> Floats:
+    """(T, N): the last known value of each name, NaN before the first."""
+    known = np.asarray(values, np.float64)
+    row = np.where(np.isfinite(known), np.arange(len(known))[:, None], 0)
+    return np.take_along_axis(known, np.maximum.accumulate(row, axis=0), axis=0)
+
+
 def size_of_names(panel: Panel) -> tuple[Floats | None, str]:
     """Return what stands for size, (T, N) as known at each row, and its name; (None, "") where nothing does.
 
     The field ``market_cap``, carried over gaps; else the value traded, mean over the last 20 bars with any.
     """
     if "market_cap" in panel.fields:
-        cap = np.asarray(panel.fields["market_cap"], np.float64)
-        row = np.where(np.isfinite(cap), np.arange(len(cap))[:, None], 0)
-        return np.take_along_axis(cap, np.maximum.accumulate(row, axis=0), axis=0), "market_cap"
+        return _carried(panel.fields["market_cap"]), "market_cap"
     if "amount" in panel.fields:
         traded = np.asarray(panel.fields["amount"], np.float64)
     elif "volume" in panel.fields:
