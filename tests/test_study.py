@@ -16,6 +16,7 @@ from toys import make_panel
 import hitherto as ht
 from hitherto.errors import ConfigError, DataError
 from hitherto.evaluate.inference import NEWEY_WEST_WARNING, NEWEY_WEST_WARNING_ZH, ratio_intervals
+from hitherto.evaluate.rules import confidence
 from hitherto.features import normalise
 from hitherto.run import Run
 from hitherto.seeds import Stream
@@ -100,15 +101,15 @@ def test_a_chinese_study_says_it_in_chinese(tmp_path):
     study = Study(make_panel(T=260, N=12), models=[{"kind": "ridge"}], base=tmp_path, **{**TABLES, **tables})
     result = study.run(tmp_path / "zh", progress="off")
     text = result.summary()
-    assert f"此数据上 3 次试验中的 1 次；折减夏普比率 {result.deflation.deflated:.2f}：" in text
+    assert f"此数据上 3 次试验中的 1 次；折减夏普比率 {confidence(result.deflation.deflated)}：" in text
     assert all(f"{r.question_zh} {r.words_zh}" in text for r in result.verdict.rows)
     assert result.content().verdict.rule.startswith("净收益的配对分块自助法")
     assert result.content().verdict.rule.endswith(NEWEY_WEST_WARNING_ZH)
     assert str(result.deflation).startswith("1 of 3 trials on this data; ")
     last = dataclasses.replace(result.deflation, deflated=None, searched=dataclasses.replace(result.searched, trials=1))
-    assert last.words("zh") == "迄今此数据上唯一的一次试验；组合的收益不给出折减夏普比率"
+    assert last.words("zh") == "迄今此数据上唯一的一次试验；没有折减夏普比率：组合的收益太少或恒定"
     high = dataclasses.replace(result.deflation, deflated=0.96)
-    assert high.words("zh").endswith("折减夏普比率 0.96：超出搜索的运气")
+    assert high.words("zh").endswith("折减夏普比率 0.960：超出搜索的运气")
     by = {r.key: r for r in result.verdict.rows}
     assert by["error"].unit == "fraction"
     assert by["error"].estimate is not None  # ridge forecasts returns
