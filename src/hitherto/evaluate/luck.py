@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hitherto.errors import DataError, HithertoError, MissingExtraError
+from hitherto.errors import DataError, MissingExtraError
 from hitherto.evaluate.comparison import DieboldMariano, diebold_mariano, holm, superior_predictive_ability
 from hitherto.evaluate.forecast import ForecastSummary
 from hitherto.evaluate.inference import Interval, TStat
@@ -128,13 +128,15 @@ def best_book(books: Mapping[str, Book], rival: str, other: Book, rng: np.random
     if len(r) < MIN_BARS:
         why = (f"{len(r)} common bars, {MIN_BARS} are needed", f"共同交易期只有 {len(r)} 个（至少 {MIN_BARS} 个）")
         return unknown("superior", *why, names)
+    if (np.ptp(r[:, 1:] - r[:, :1], axis=0) <= 1e-14 * np.abs(r[:, 0]).max()).any():
+        why = (f"a book differs from {rival} by the same on every bar", f"有组合与{chinese(rival)}的逐期差值恒定")
+        return unknown("superior", *why, names)
     try:
         test = superior_predictive_ability(-r[:, 0], -r[:, 1:], rng)
     except MissingExtraError:
         return unknown("superior", 'pip install "hitherto[stats]"', '需 pip install "hitherto[stats]"', names)
-    except HithertoError:  # a book that is the rival itself
-        why = (f"a book differs from {rival} by the same on every bar", f"有组合与{chinese(rival)}的逐期差值恒定")
-        return unknown("superior", *why, names)
+    except DataError as e:
+        return unknown("superior", str(e), str(e), names)
     outcome = "yes" if test.p < BY_KEY["superior"].threshold else "no"
     fill = {"p": p_value(test.p), "count": len(books), "names": list(books)[test.best], **names}
     return row("superior", outcome, fill, (test.p, None, None))
@@ -152,8 +154,8 @@ def overfitted(books: Mapping[str, Book]) -> Row:
         return unknown("overfitting", why, f"{n} 个组合、{len(r)} 个交易期；至少需要 {LEAST_BOOKS} 个和 {least} 个")
     try:
         share = pbo(r, BLOCKS).pbo
-    except DataError:
-        return unknown("overfitting", "a book stands still in some half", "有组合在某一半样本中收益恒定")
+    except DataError as e:  # a book that stands still in some half: the message names it
+        return unknown("overfitting", str(e), f"有组合在某一半样本中收益恒定（{e}）")
     outcome = "yes" if share < BY_KEY["overfitting"].threshold else "no"
     chance = math.ceil(n / 2) / n  # the middle one of an odd number counts as the lower half
     fill = {"value": f"{share:.3f}", "chance": f"{chance:.2f}", "count": n}
